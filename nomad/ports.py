@@ -1,0 +1,401 @@
+"""Every seam of the edge: what can be swapped stands here, what does not stand here cannot.
+
+An adapter raises `Unavailable` (and `Conflict` where written) and nothing else; `edge` decides what that means.
+Imports `nomad.sip` values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from nomad.sip.bindings import Binding as Binding
+from nomad.sip.events import ClientKey, Event, Flow, ServerKey
+
+if TYPE_CHECKING:
+    from nomad.sip.message import Request, Response
+    from nomad.sip.uri import Uri
+
+
+class Unavailable(Exception):
+    """Something outside did not do its part; the text says what and why, for the log."""
+
+
+class Conflict(Exception):
+    """The stored value changed since it was read; read again and retry."""
+
+
+# -- who may come in ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Digest credentials as a phone sent them, with the request method (RFC 7616 3.4). The password is not in it."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    method: str
+    response: str
+    algorithm: str = "MD5"
+    qop: str = ""
+    nc: str = ""
+    cnonce: str = ""
+    opaque: str = ""
+    body_hash: str = ""  # hex hash of the body, for qop=auth-int only
+    address: str = ""  # the address of record that the request is about, user@host
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the AAA server says of a person whose credentials it accepted."""
+
+    user: str  # canonical login, the key of everything we keep about the person
+    addresses: tuple[str, ...] = ()  # SIP addresses that the person owns, user@domain, lower case
+    extension: str = ""  # the person's number at the PBX
+    groups: tuple[str, ...] = ()  # policy groups: LDAP groups, Filter-Id
+    classes: tuple[bytes, ...] = ()  # RADIUS Class, echoed in accounting (RFC 2865 5.25)
+    display_name: str = ""
+    session_timeout_s: int | None = None
+    idle_timeout_s: int | None = None
+    interim_interval_s: int | None = None
+    message: str = ""  # Reply-Message
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The AAA server refused the credentials; it does not say whether user or password was wrong."""
+
+    message: str = ""
+
+
+class Authenticator(Protocol):
+    """Checks digest credentials."""
+
+    async def check(self, proof: Proof) -> Grant | Refusal:
+        """Ask the AAA server. Raises `Unavailable` when no server answered in time."""
+
+
+# -- where people are --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """All bindings of one person. `version` 0 means nothing is stored."""
+
+    user: str
+    version: int = 0
+    bindings: tuple[Binding, ...] = ()
+    extension: str = ""
+    addresses: tuple[str, ...] = ()
+    grant: Grant | None = None  # the newest grant, so that a call to the person knows who that is
+
+
+class LocationStore(Protocol):
+    """Registrations by user."""
+
+    async def get(self, user: str) -> Registration:
+        """The registration of a user; version 0 and no bindings when there is none."""
+
+    async def save(self, registration: Registration) -> None:
+        """Store if the stored version still is `registration.version` (then increased), else raise `Conflict`."""
+
+    async def find(self, address: str) -> str:
+        """The user who owns this extension or SIP address among the registered, "" when nobody."""
+
+    async def expire(self, now: float) -> Sequence[tuple[str, Binding]]:
+        """Drop bindings that expired before `now` (Unix seconds); return them with their users."""
+
+    def browse(self) -> AsyncIterator[Registration]:
+        """Every registration, in no order."""
+
+
+class NonceWindow(Protocol):
+    """Remembers the nonce counts that were used (RFC 7616 3.4, nc)."""
+
+    async def accept(self, nonce: str, count: int, expires_at: float) -> bool:
+        """True the first time for this nonce and count. Entries may be forgotten after `expires_at` (Unix seconds)."""
+
+
+# -- what happened -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AccountingRecord:
+    """One RADIUS Accounting-Request to be, by attribute names of the dictionary (RFC 2866)."""
+
+    id: str  # unique; a record sent twice carries the same
+    session: str  # Acct-Session-Id; records of one session are delivered in order
+    status: str  # Start, Interim-Update, Stop, Accounting-On, Accounting-Off
+    user: str
+    at: float  # Unix seconds of the event; Acct-Delay-Time is worked out when sending
+    attributes: tuple[tuple[str, str | int | bytes], ...] = ()
+
+
+class AccountingSink(Protocol):
+    """Where accounting records go."""
+
+    async def send(self, record: AccountingRecord) -> None:
+        """Return when a server acknowledged the record. Raises `Unavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """An accounting record that waits in the spool."""
+
+    position: int
+    record: AccountingRecord
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """How much waits, and since when."""
+
+    records: int
+    oldest_at: float | None  # Unix seconds of the oldest waiting record
+
+
+class Spool(Protocol):
+    """Durable queue of accounting records on this node."""
+
+    async def append(self, records: Sequence[AccountingRecord]) -> None:
+        """Return when the records would survive a crash. A record id that is already there is not added again."""
+
+    async def waiting(self, limit: int, *, after: int = 0) -> Sequence[Spooled]:
+        """The oldest waiting records with a position above `after`, in order."""
+
+    async def delivered(self, positions: Sequence[int]) -> None:
+        """Forget records that the server acknowledged."""
+
+    async def failed(self, position: int) -> None:
+        """Count one more attempt."""
+
+    def state(self) -> SpoolState:
+        """What the metrics show; kept in memory, costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cdr:
+    """One finished call, or one refused attempt. Times are Unix seconds."""
+
+    id: str  # Acct-Session-Id of the call
+    call_id: str
+    direction: str  # out: from a roaming phone; in: to roaming phones
+    user: str
+    caller: str  # user@host
+    callee: str
+    number_class: str
+    started_at: float
+    answered_at: float | None
+    ended_at: float
+    duration_s: float  # from the answer; 0 when there was none
+    result: str  # answered, busy, cancelled, no-answer, refused, failed
+    status: int  # final SIP status
+    rule: str  # the policy rule or check that refused, "" otherwise
+    reason: str  # the reason phrase that the caller saw when it was refused or failed
+    terminate_cause: str  # Acct-Terminate-Cause by name, "" when never answered
+    peer: str  # source address of the phone
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class CdrQuery:
+    """Which call records to read; newest first."""
+
+    user: str = ""
+    since: float | None = None
+    until: float | None = None
+    limit: int = 1000
+
+
+class CdrStore(Protocol):
+    """Call records."""
+
+    async def add(self, records: Sequence[Cdr]) -> None:
+        """Store; a record id that is already there is not added again."""
+
+    async def query(self, query: CdrQuery) -> Sequence[Cdr]:
+        """Read, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCall:
+    """A call in progress as it survives a crash: enough to route its BYE, to end it and to account it."""
+
+    id: str
+    call_id: str
+    data: bytes  # the edge's own encoding (edge/calls.py)
+    updated_at: float
+
+
+class CallStore(Protocol):
+    """Calls in progress."""
+
+    async def put(self, call: LiveCall) -> None:
+        """Insert or replace, durably."""
+
+    async def remove(self, id: str) -> None:
+        """Forget an ended call."""
+
+    async def load(self) -> Sequence[LiveCall]:
+        """Every stored call, when the edge starts."""
+
+
+# -- towards SIP peers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place to try (RFC 3263): an address, not a name, unless `name` must be checked in a certificate."""
+
+    transport: str
+    host: str
+    port: int
+    name: str = ""
+
+
+class Resolver(Protocol):
+    """SIP URI to targets (RFC 3263)."""
+
+    async def resolve(self, uri: Uri) -> Sequence[Target]:
+        """Targets in the order to try. Raises `Unavailable` when the DNS does not answer or knows nothing."""
+
+
+class Signalling(Protocol):
+    """The SIP endpoint as the edge sees it. Nothing here waits for the peer except `connect`."""
+
+    def respond(self, key: ServerKey, response: Response) -> None:
+        """Answer a request; final and provisional. Does nothing when the transaction is gone."""
+
+    def request(self, request: Request, flow: Flow) -> ClientKey:
+        """Send a request in a new client transaction; its top Via must already carry our branch."""
+
+    def cancel(self, key: ClientKey, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """CANCEL an INVITE that has no final response yet, as soon as RFC 3261 9.1 allows."""
+
+    def forward(self, message: Request | Response, flow: Flow) -> None:
+        """Send without a transaction: the ACK of a 2xx, a response that belongs to no transaction."""
+
+    async def connect(self, target: Target) -> Flow:
+        """A flow to a target, over an existing connection when there is one. Raises `Unavailable`."""
+
+
+class EventHandler(Protocol):
+    """What the endpoint calls. Both return at once; longer work goes into a task."""
+
+    def handle(self, event: Event) -> None:
+        """One event from the stack or the transport."""
+
+    def malformed(self, flow: Flow, reason: str, text: str) -> None:
+        """Bytes that were no SIP message; the endpoint has already answered if that was possible."""
+
+
+class Gate(Protocol):
+    """Asked before a datagram is parsed and before a connection is accepted."""
+
+    def admits(self, address: str, now: float) -> bool:
+        """Whether to look at what this address sends; `now` is the monotonic clock in seconds."""
+
+
+# -- media -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStats:
+    """What a relay counted for one call."""
+
+    packets: int = 0
+    octets: int = 0
+    lost: int = 0
+
+
+class MediaRelay(Protocol):
+    """Anchors the media of a call. The relay `off` passes bodies through."""
+
+    async def offer(self, call: str, body: bytes, *, from_flow: Flow, to_flow: Flow) -> bytes:
+        """The session description to forward in place of an offer. Raises `Unavailable`."""
+
+    async def answer(self, call: str, body: bytes, *, from_flow: Flow, to_flow: Flow) -> bytes:
+        """The same for the answer."""
+
+    async def close(self, call: str) -> MediaStats:
+        """Free the call's ports; zeros when the relay knows nothing of it."""
+
+
+# -- the console -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """A live call as people see it."""
+
+    id: str
+    direction: str
+    user: str
+    caller: str
+    callee: str
+    state: str  # trying, ringing, answered
+    started_at: float
+    answered_at: float | None
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class BanView:
+    """A banned address."""
+
+    address: str
+    reason: str
+    until: float  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The edge at a glance."""
+
+    version: str
+    started_at: float
+    draining: bool
+    registrations: int
+    calls: int
+    spool_records: int
+    listens: tuple[str, ...] = ()
+    radius: tuple[tuple[str, bool], ...] = field(default=())  # server, up
+    pbx: tuple[tuple[str, str], ...] = field(default=())  # name, uri
+
+
+class Console(Protocol):
+    """The one object that the admin pages, the API and the commands may ask or command."""
+
+    async def status(self) -> Status:
+        """The edge at a glance."""
+
+    async def registrations(self) -> Sequence[Registration]:
+        """Every registration, by user."""
+
+    async def calls(self) -> Sequence[CallView]:
+        """Every call in progress, oldest first."""
+
+    async def hangup(self, call: str) -> bool:
+        """End a call by its id with a BYE to both sides; False when there is no such call."""
+
+    async def kick(self, user: str) -> int:
+        """Remove a user's registrations and end the user's calls; how many bindings and calls went."""
+
+    async def bans(self) -> Sequence[BanView]:
+        """Banned addresses."""
+
+    async def unban(self, address: str) -> bool:
+        """Lift a ban; False when there was none."""
+
+    async def cdrs(self, query: CdrQuery) -> Sequence[Cdr]:
+        """Call records, newest first."""
+
+    async def reload(self) -> str:
+        """Reload configuration and policy: "" when done, else why nothing changed."""
+
+    async def drain(self) -> None:
+        """Refuse new work; calls in progress go on."""
