@@ -15,7 +15,7 @@ BASE = "dc=inria,dc=example"
 SERVICE_DN = f"cn=nomad,{BASE}"
 SERVICE_PASSWORD = "nomad-secret"
 GROUPS = ("staff", "visitors")
-HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256, "SHA-512-256": lambda data: hashlib.new("sha512_256", data)}
+ALGORITHMS = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,9 @@ class Person:
     def ha1_values(self, realm: str = DOMAIN) -> Iterator[str]:
         """Values of sipDigestHA1, see deploy/slapd/nomad-schema.ldif."""
         for user in (self.login, f"{self.login}@{DOMAIN}", self.mail):
-            for algorithm, hashed in HASHES.items():
-                yield f"{algorithm}:{user}:{realm}:{hashed(f'{user}:{realm}:{self.password}'.encode()).hexdigest()}"
+            for algorithm, name in ALGORITHMS.items():
+                ha1 = hashlib.new(name, f"{user}:{realm}:{self.password}".encode()).hexdigest()
+                yield f"{algorithm}:{user}:{realm}:{ha1}"
 
 
 ALICE = Person("alice", "Alice", "Martin", "3001")
@@ -80,11 +81,11 @@ def ldif(people: Iterable[Person]) -> str:
     members: dict[str, list[str]] = {group: [] for group in GROUPS}
     entries = [
         [f"dn: {BASE}", "objectClass: organization", "objectClass: dcObject", "o: Inria", "dc: inria"],
-        [f"dn: {SERVICE_DN}", "objectClass: organizationalRole", "objectClass: simpleSecurityObject", "cn: nomad"]
-        + [f"userPassword: {SERVICE_PASSWORD}"],
+        [f"dn: {SERVICE_DN}", "objectClass: organizationalRole", "objectClass: simpleSecurityObject"],
         [f"dn: ou=people,{BASE}", "objectClass: organizationalUnit", "ou: people"],
         [f"dn: ou=groups,{BASE}", "objectClass: organizationalUnit", "ou: groups"],
     ]
+    entries[1] += ["cn: nomad", f"userPassword: {SERVICE_PASSWORD}"]
     for person in people:
         entries.append(_entry(person))
         for group in person.groups:

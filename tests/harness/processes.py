@@ -41,7 +41,7 @@ def wait_until(check: Callable[[], T | None], *, timeout_s: float, what: str) ->
         time.sleep(POLL_S)
 
 
-def run(command: Sequence[str | Path], *, stdin: str = "", timeout_s: float = 60.0, cwd: Path | None = None) -> str:
+def run(command: Sequence[object], *, stdin: str = "", timeout_s: float = 60.0, cwd: Path | None = None) -> str:
     """Run a short command to its end and return its output, standard error included."""
     done = attempt(command, stdin=stdin, timeout_s=timeout_s, cwd=cwd)
     if done.returncode:
@@ -50,7 +50,7 @@ def run(command: Sequence[str | Path], *, stdin: str = "", timeout_s: float = 60
 
 
 def attempt(
-    command: Sequence[str | Path], *, stdin: str = "", timeout_s: float = 60.0, cwd: Path | None = None
+    command: Sequence[object], *, stdin: str = "", timeout_s: float = 60.0, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a short command to its end, whatever its exit code."""
     return subprocess.run(
@@ -72,7 +72,7 @@ class Process:
     def __init__(
         self,
         name: str,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         *,
         log: Path,
         cwd: Path | None = None,
@@ -132,7 +132,7 @@ class Process:
             self.stop()
             raise ProcessFailed(f"{self.name} did not end within {timeout_s:g} s:\n{self.output()[-3000:]}") from None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the program alone, not to its group."""
         self._popen.send_signal(number)
 
@@ -160,5 +160,5 @@ class Process:
             pass
 
 
-def _words(command: Sequence[str | Path]) -> str:
+def _words(command: Sequence[object]) -> str:
     return " ".join(str(word) for word in command)[:300]
