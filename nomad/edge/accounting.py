@@ -1,0 +1,270 @@
+"""What a call becomes on record: RADIUS accounting (RFC 2866), a call record, the stored live call, the counters.
+
+A record is durable in the spool before anything else; one task drains the spool in order per session. A failing store
+never stops a call: it is logged and counted, and the call goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from nomad import log
+from nomad.clock import Clock
+from nomad.edge.calls import Call, freeze
+from nomad.edge.usage import Usage
+from nomad.metrics import Metrics
+from nomad.ports import (
+    AccountingRecord,
+    AccountingSink,
+    CallStore,
+    Cdr,
+    CdrStore,
+    Grant,
+    Spool,
+    Spooled,
+    Unavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+BATCH = 256
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+RESULTS = {486: "busy", 600: "busy", 487: "cancelled", 408: "no-answer", 480: "no-answer", 603: "declined"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where records go."""
+
+    spool: Spool
+    cdrs: CdrStore
+    calls: CallStore
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """A call that was refused before it became one."""
+
+    id: str
+    call_id: str
+    grant: Grant
+    caller: str
+    callee: str
+    number_class: str
+    started_at: float
+    peer: str
+    user_agent: str
+
+
+class Accountant:
+    """Writes the records of calls and delivers them."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        sink: AccountingSink,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        usage: Usage,
+        account_refused: bool = False,
+    ) -> None:
+        self._stores = stores
+        self._sink = sink
+        self._clock = clock
+        self._metrics = metrics
+        self._usage = usage
+        self._account_refused = account_refused
+        self._wake = asyncio.Event()
+
+    async def started(self, call: Call) -> None:
+        """The call was answered: Start record and live call are durable when this returns."""
+        await self._spool([_record(call, "Start", call.answered_at or call.started_at)])
+        await self._try("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
+
+    async def interim(self, call: Call, now: float) -> None:
+        """The call goes on (RFC 2869 2.1)."""
+        elapsed = int(now - (call.answered_at or now))
+        await self._spool(
+            [_record(call, "Interim-Update", now, (("Acct-Session-Time", elapsed),), suffix=f"-{elapsed}")]
+        )
+
+    async def ended(self, call: Call, *, rule: str = "", reason: str = "") -> None:
+        """The call is over: Stop record, if it had a Start, and call record are durable when this returns."""
+        record = _cdr(call, rule, reason)
+        self._count(record)
+        if call.answered_at is not None:
+            if call.direction == "out":
+                self._usage.add(call.user, call.duration_s, record.ended_at)
+            await self._spool([_stop(call)])
+        elif self._account_refused:
+            await self._spool([_stop(call)])
+        await self._try("call record", self._stores.cdrs.add([record]))
+        if call.answered_at is not None:
+            await self._try("live call", self._stores.calls.remove(call.id))
+
+    async def refused(self, attempt: Attempted, *, status: int, rule: str, reason: str) -> None:
+        """A person's call was refused by us."""
+        record = Cdr(
+            id=attempt.id,
+            call_id=attempt.call_id,
+            direction="out",
+            user=attempt.grant.user,
+            caller=attempt.caller,
+            callee=attempt.callee,
+            number_class=attempt.number_class,
+            started_at=attempt.started_at,
+            answered_at=None,
+            ended_at=self._clock.wall(),
+            duration_s=0.0,
+            result="refused",
+            status=status,
+            rule=rule,
+            reason=reason,
+            terminate_cause="",
+            peer=attempt.peer,
+            user_agent=attempt.user_agent,
+        )
+        self._count(record)
+        if self._account_refused:
+            await self._spool([_refusal(attempt, status, record.ended_at)])
+        await self._try("call record", self._stores.cdrs.add([record]))
+
+    async def node(self, status: str) -> None:
+        """Accounting-On or Accounting-Off: the edge starts or stops (RFC 2866 5.1)."""
+        at = self._clock.wall()
+        id = f"{status}-{at:.6f}"
+        await self._spool([AccountingRecord(id, id, status, "", at)])
+
+    async def drain(self) -> None:
+        """Deliver the spool for as long as the edge runs."""
+        pause = FIRST_PAUSE_S
+        while True:
+            self._wake.clear()
+            try:
+                if await self.deliver_once():
+                    pause = FIRST_PAUSE_S
+                    continue
+                waiting = self._stores.spool.state().records
+            except Unavailable as error:
+                log.event(logger, "spool", level=logging.ERROR, error=str(error))
+                waiting = 1
+            if waiting:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+            else:
+                await self._wake.wait()
+
+    async def deliver_once(self) -> int:
+        """Try the oldest batch, sessions side by side, each in order; how many were acknowledged."""
+        sessions: dict[str, list[Spooled]] = {}
+        for spooled in await self._stores.spool.waiting(BATCH):
+            sessions.setdefault(spooled.record.session, []).append(spooled)
+        done = await asyncio.gather(*(self._deliver(records) for records in sessions.values()))
+        positions = [position for part in done for position in part]
+        if positions:
+            await self._stores.spool.delivered(positions)
+        return len(positions)
+
+    async def _deliver(self, records: Sequence[Spooled]) -> list[int]:
+        positions = []
+        for spooled in records:
+            try:
+                await self._sink.send(spooled.record)
+            except Unavailable as error:
+                if spooled.attempts == 0:
+                    log.event(
+                        logger,
+                        "accounting-waits",
+                        level=logging.WARNING,
+                        session=spooled.record.session,
+                        why=str(error),
+                    )
+                await self._stores.spool.failed(spooled.position)
+                break
+            self._metrics.accounting_sent(spooled.record.status)
+            positions.append(spooled.position)
+        return positions
+
+    async def _spool(self, records: Sequence[AccountingRecord]) -> None:
+        await self._try("accounting record", self._stores.spool.append(records))
+        self._wake.set()
+
+    async def _try(self, what: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Unavailable as error:
+            self._metrics.store_failure(what)
+            log.event(logger, "store-failed", level=logging.ERROR, what=what, error=str(error))
+
+    def _count(self, record: Cdr) -> None:
+        self._metrics.call_ended(record)
+
+
+def _record(
+    call: Call, status: str, at: float, extra: tuple[tuple[str, str | int | bytes], ...] = (), suffix: str = ""
+) -> AccountingRecord:
+    attributes: list[tuple[str, str | int | bytes]] = [
+        ("Calling-Station-Id", f"sip:{call.caller_address}"),
+        ("Called-Station-Id", f"sip:{call.callee_address}"),
+        ("Nomad-SIP-Call-Id", call.call_id[:253]),
+        ("Nomad-SIP-From-Tag", call.caller.tag[:247]),
+        ("Nomad-SIP-To-Tag", call.answered_by[:247]),
+        ("Nomad-SIP-Response-Code", call.status),
+        *(("Class", value) for value in call.grant.classes),
+        *extra,
+    ]
+    return AccountingRecord(f"{call.id}-{status}{suffix}", call.id, status, call.user, at, tuple(attributes))
+
+
+def _stop(call: Call) -> AccountingRecord:
+    return _record(
+        call,
+        "Stop",
+        call.ended_at or call.started_at,
+        (
+            ("Acct-Session-Time", round(call.duration_s)),
+            ("Acct-Terminate-Cause", call.terminate_cause or "User-Request"),
+        ),
+    )
+
+
+def _refusal(attempt: Attempted, status: int, at: float) -> AccountingRecord:
+    attributes: tuple[tuple[str, str | int | bytes], ...] = (
+        ("Calling-Station-Id", f"sip:{attempt.caller}"),
+        ("Called-Station-Id", f"sip:{attempt.callee}"),
+        ("Nomad-SIP-Call-Id", attempt.call_id[:253]),
+        ("Nomad-SIP-Response-Code", status),
+        ("Acct-Session-Time", 0),
+        ("Acct-Terminate-Cause", "NAS-Error"),
+        *(("Class", value) for value in attempt.grant.classes),
+    )
+    return AccountingRecord(f"{attempt.id}-Stop", attempt.id, "Stop", attempt.grant.user, at, attributes)
+
+
+def _cdr(call: Call, rule: str, reason: str) -> Cdr:
+    answered = call.answered_at is not None
+    return Cdr(
+        id=call.id,
+        call_id=call.call_id,
+        direction=call.direction,
+        user=call.user,
+        caller=call.caller_address,
+        callee=call.callee_address,
+        number_class=call.number_class,
+        started_at=call.started_at,
+        answered_at=call.answered_at,
+        ended_at=call.ended_at or call.started_at,
+        duration_s=call.duration_s,
+        result="answered" if answered else RESULTS.get(call.status, "failed"),
+        status=call.status,
+        rule=rule,
+        reason=reason,
+        terminate_cause=call.terminate_cause if answered else "",
+        peer=call.peer,
+        user_agent=call.user_agent,
+    )

@@ -1,0 +1,71 @@
+"""By which names and addresses the edge goes: in a Request-URI, a Route, and in the Via and Record-Route it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nomad.sip.events import Flow
+from nomad.sip.uri import Uri
+
+DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "ws": 80, "wss": 443, "tls": 5061}
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised here, not listened on
+
+
+class OwnAddresses:
+    """What the edge is called.
+
+    `listens` are the sockets as (transport, host, port); `outside` is what peers see when it is configured; `inside`
+    maps the address of a PBX to the local address that reaches it, for sockets that listen on a wildcard.
+    """
+
+    def __init__(
+        self,
+        domains: Sequence[str],
+        listens: Sequence[tuple[str, str, int]],
+        *,
+        outside: str = "",
+        inside: Mapping[str, str] | None = None,
+    ) -> None:
+        self.domains = frozenset(domains)
+        self._outside = outside
+        self._inside = dict(inside or {})
+        self._ports = frozenset(port for _, _, port in listens)
+        names = {host for _, host, _ in listens if host not in WILDCARDS} | set(self._inside.values())
+        self._hosts = frozenset(_bare(name).lower() for name in {*names, outside} if name)
+        self._via: dict[Flow | tuple[str, tuple[str, int], bool], str] = {}
+
+    def is_us(self, uri: Uri) -> bool:
+        """Whether a SIP URI names this edge (RFC 3261 16.4, 16.5)."""
+        host = uri.host
+        if host in self.domains:
+            return uri.port is None or uri.port in self._ports
+        if _bare(host) in self._hosts:
+            return (uri.port or DEFAULT_PORTS["tls" if uri.scheme == "sips" else uri.transport or "udp"]) in self._ports
+        return False
+
+    def sent_by(self, flow: Flow) -> str:
+        """host:port that a peer on this flow can reach us at."""
+        inside = flow.remote[0] in self._inside
+        key = (flow.transport, flow.local, inside)
+        try:
+            return self._via[key]
+        except KeyError:
+            host, port = flow.local
+            if inside and host in WILDCARDS:
+                host = self._inside[flow.remote[0]]
+            elif not inside and self._outside:
+                host = self._outside
+            text = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+            if len(self._via) > 1000:
+                self._via.clear()
+            self._via[key] = text
+            return text
+
+    def record_route(self, flow: Flow, token: str) -> str:
+        """Record-Route value for a peer on this flow; `token` names the call (RFC 3261 16.6 step 4)."""
+        transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+        return f"<sip:{self.sent_by(flow)}{transport};lr;c={token}>"
+
+
+def _bare(host: str) -> str:
+    return host[1:-1] if host.startswith("[") else host

@@ -1,0 +1,186 @@
+"""Who sends a request: digest challenge, credentials to a proof, proof to an Identity (RFC 3261 22, RFC 7616).
+
+The password check itself is `ports.Authenticator`'s; here are the nonces, the replay window and what the answer means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nomad.clock import Clock
+from nomad.edge.nonce import NonceSigner, NonceState
+from nomad.metrics import Metrics
+from nomad.ports import Authenticator, Grant, NonceWindow, Proof, Refusal, Unavailable
+from nomad.sip.errors import Reject, SipError
+from nomad.sip.headers import Credentials
+from nomad.sip.message import Request
+from nomad.sip.uri import Uri
+
+MAX_CREDENTIALS = 5  # Authorization headers looked at in one request
+MAX_NONCE_COUNT = 0xFFFFFFFF
+RETRY_AFTER_S = 5
+REQUIRED = ("username", "nonce", "uri", "response")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person whose credentials were accepted, and the SIP addresses that are the person's (user@domain)."""
+
+    grant: Grant
+    addresses: frozenset[str]
+
+    @property
+    def user(self) -> str:
+        """Canonical login."""
+        return self.grant.user
+
+    def owns(self, uri: Uri) -> bool:
+        """Whether the person may call with, or register, this address."""
+        return uri.address.lower() in self.addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What the challenge offers."""
+
+    realm: str
+    domains: tuple[str, ...]
+    algorithms: tuple[str, ...]
+
+
+class Authentication:
+    """Challenges requests and turns credentials into identities."""
+
+    def __init__(
+        self,
+        digest: Digest,
+        *,
+        nonces: NonceSigner,
+        window: NonceWindow,
+        authenticator: Authenticator,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._digest = digest
+        self._nonces = nonces
+        self._window = window
+        self._authenticator = authenticator
+        self._clock = clock
+        self._metrics = metrics
+
+    async def identify(self, request: Request) -> Identity:
+        """The identity behind a request. Raises `Reject`: 401 or 407 with challenges, 503 when RADIUS is away."""
+        now = self._clock.wall()
+        credentials = self._own_credentials(request)
+        if credentials is None:
+            self._metrics.auth("challenged")
+            raise self._challenge(request, now)
+        proof = self._proof(request, credentials)
+        state = self._nonces.judge(proof.nonce, now)
+        if state is not NonceState.VALID:
+            self._metrics.auth(state.value)
+            raise self._challenge(request, now, stale=state is NonceState.STALE)
+        count = _nonce_count(proof)
+        if not await self._window.accept(proof.nonce, count, self._nonces.expires_at(proof.nonce)):
+            self._metrics.auth("replayed")
+            raise self._challenge(request, now, stale=True)
+        answer = await self._ask(proof)
+        if isinstance(answer, Refusal):
+            self._metrics.auth("refused")
+            raise self._challenge(request, now, reason="Invalid credentials", rule="credentials")
+        self._metrics.auth("accepted")
+        return Identity(answer, self.addresses_of(answer))
+
+    def addresses_of(self, grant: Grant) -> frozenset[str]:
+        """The addresses of a person: those of the directory, and login and extension in our domains."""
+        own = {address.lower() for address in grant.addresses}
+        for name in (grant.user.partition("@")[0].lower(), grant.extension):
+            if name:
+                own.update(f"{name}@{domain}" for domain in self._digest.domains)
+        return frozenset(own)
+
+    async def _ask(self, proof: Proof) -> Grant | Refusal:
+        started = self._clock.monotonic()
+        try:
+            answer = await self._authenticator.check(proof)
+        except Unavailable as error:
+            self._metrics.auth("unavailable")
+            raise Reject(
+                503, "Authentication service unavailable", retry_after=RETRY_AFTER_S, rule="radius", why=str(error)
+            ) from None
+        self._metrics.auth_seconds(self._clock.monotonic() - started)
+        return answer
+
+    def _own_credentials(self, request: Request) -> Credentials | None:
+        """The credentials for our realm, None when there are none. Malformed ones are a `SipError`."""
+        name = "authorization" if request.method == "REGISTER" else "proxy-authorization"
+        for value in request.get_all(name)[:MAX_CREDENTIALS]:
+            credentials = Credentials.parse(value)
+            if credentials.scheme.lower() == "digest" and credentials.params.get("realm") == self._digest.realm:
+                return credentials
+        return None
+
+    def _proof(self, request: Request, credentials: Credentials) -> Proof:
+        params = credentials.params
+        for name in REQUIRED:
+            if not params.get(name):
+                raise SipError("credentials", f"{name} missing in digest credentials", header="Authorization")
+        algorithm = params.get("algorithm") or "MD5"
+        qop = (params.get("qop") or "").lower()
+        if algorithm.upper() not in self._digest.algorithms:
+            raise self._challenge(request, self._clock.wall(), reason="Digest algorithm was not offered")
+        if qop not in ("", "auth"):
+            raise self._challenge(request, self._clock.wall(), reason="Digest qop was not offered")
+        if not _same_target(params["uri"] or "", request):
+            raise Reject(403, "Digest uri is not the Request-URI", rule="digest-uri", why=params["uri"] or "")
+        return Proof(
+            username=params["username"] or "",
+            realm=self._digest.realm,
+            nonce=params["nonce"] or "",
+            uri=params["uri"] or "",
+            method=request.method,
+            response=params["response"] or "",
+            algorithm=algorithm,
+            qop=qop,
+            nc=params.get("nc") or "",
+            cnonce=params.get("cnonce") or "",
+            address=request.to.uri.address if request.method == "REGISTER" else request.from_.uri.address,
+        )
+
+    def _challenge(
+        self, request: Request, now: float, *, stale: bool = False, reason: str = "", rule: str = "challenge"
+    ) -> Reject:
+        status, name = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
+        nonce = self._nonces.make(now)
+        return Reject(status, reason, headers=tuple((name, text) for text in self._offers(nonce, stale)), rule=rule)
+
+    def _offers(self, nonce: str, stale: bool) -> Sequence[str]:
+        tail = ", stale=true" if stale else ""
+        return [
+            f'Digest realm="{self._digest.realm}", nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
+            for algorithm in self._digest.algorithms
+        ]
+
+
+def _nonce_count(proof: Proof) -> int:
+    """The nonce count; 0 without qop, so that such a nonce serves once only (RFC 7616 3.4)."""
+    if not proof.qop:
+        return 0
+    if not proof.cnonce or len(proof.nc) != 8:
+        raise SipError("credentials", "nc must be 8 digits and cnonce present with qop", header="Authorization")
+    try:
+        return int(proof.nc, 16)
+    except ValueError:
+        raise SipError("credentials", "nc is not hexadecimal", header="Authorization") from None
+
+
+def _same_target(digest_uri: str, request: Request) -> bool:
+    """Whether credentials were made for this Request-URI (RFC 7616 3.4.6: else they may be another request's)."""
+    if digest_uri == request.uri_text:
+        return True
+    try:
+        made_for = Uri.parse(digest_uri)
+    except SipError:
+        return False
+    return made_for.user == request.uri.user and made_for.host == request.uri.host

@@ -1,0 +1,241 @@
+"""Calls in progress: who talks to whom, which dialog side a request belongs to, when a call must end.
+
+One Call has one owner at a time: the task that sets it up, later the request that changes it. Closing happens once,
+here; what is accounted then is `accounting.py`'s part.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from nomad.ports import CallView, Grant, LiveCall
+from nomad.sip.errors import Reject
+from nomad.sip.events import Flow
+from nomad.sip.message import Request, Response
+from nomad.sip.uri import Uri
+
+LINGER_S = 32.0  # how long an ended call still routes late requests and ACKs (64*T1)
+CALL_PARAM = "c"  # of our Record-Route URI; names the call
+MAX_CALLEES = 64  # dialogs that the forks of one call may create
+
+
+class CallState(enum.StrEnum):
+    """Where a call stands."""
+
+    TRYING = "trying"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Leg:
+    """One side of a dialog as the edge sees it (RFC 3261 12)."""
+
+    side: str  # phone or pbx
+    flow: Flow
+    tag: str = ""
+    party: str = ""  # its From or To value
+    contact: str = ""  # its remote target URI
+    routes: tuple[str, ...] = ()  # its Record-Route values beyond us, nearest first
+    cseq: int = 0  # highest CSeq number seen from it
+
+
+@dataclass(slots=True)
+class Call:
+    """A call through the edge. Times are Unix seconds."""
+
+    id: str
+    call_id: str
+    direction: str  # out: from a roaming phone; in: to roaming phones
+    grant: Grant
+    caller_address: str
+    callee_address: str
+    number_class: str
+    started_at: float
+    caller: Leg
+    peer: str = ""
+    user_agent: str = ""
+    group: str = ""
+    callees: dict[str, Leg] = field(default_factory=dict)
+    state: CallState = CallState.TRYING
+    answered_at: float | None = None
+    answered_by: str = ""  # To tag of the first answer
+    ended_at: float | None = None
+    limit_s: float | None = None
+    status: int = 0
+    terminate_cause: str = ""
+    interim_at: float = 0.0
+
+    @property
+    def user(self) -> str:
+        """The roaming member that the call is accounted to."""
+        return self.grant.user
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds between answer and end, 0 when there was no answer."""
+        if self.answered_at is None or self.ended_at is None:
+            return 0.0
+        return max(0.0, self.ended_at - self.answered_at)
+
+    def callee(self) -> Leg | None:
+        """The side that answered."""
+        return self.callees.get(self.answered_by)
+
+    def learn_callee(self, response: Response, side: str, flow: Flow) -> Leg:
+        """Remember the dialog that a response creates or confirms (RFC 3261 12.1.2)."""
+        tag = response.to.tag
+        leg = self.callees.get(tag)
+        if leg is None:
+            if len(self.callees) >= MAX_CALLEES:
+                raise Reject(503, rule="forks", why=f"call {self.id}: more than {MAX_CALLEES} dialogs")
+            leg = self.callees[tag] = Leg(side, flow, tag)
+        leg.party = response.get("to") or ""
+        contacts = response.contacts
+        if contacts:
+            leg.contact = contacts[0].uri_text
+        return leg
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """An in-dialog request between the two sides of a call."""
+
+    call: Call
+    sender: Leg
+    receiver: Leg
+    from_caller: bool
+
+
+class CallTable:
+    """Every call in progress, and for a while those that just ended."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Call] = {}
+        self._by_dialog: dict[str, list[Call]] = {}  # Call-ID -> calls; several when a PBX keeps the Call-ID
+        self._active: dict[str, int] = {}  # user -> calls not ended
+        self._ended: deque[tuple[float, Call]] = deque()
+        self._deadlines: list[tuple[float, str]] = []
+        self.live = 0
+
+    def open(self, call: Call) -> None:
+        """Take a call in; it counts against its user from now on."""
+        self._calls[call.id] = call
+        self._by_dialog.setdefault(call.call_id, []).append(call)
+        self._active[call.user] = self._active.get(call.user, 0) + 1
+        self.live += 1
+
+    def get(self, id: str) -> Call | None:
+        """A call that has not ended."""
+        call = self._calls.get(id)
+        return None if call is None or call.state is CallState.ENDED else call
+
+    def active_of(self, user: str) -> int:
+        """How many calls a user has now."""
+        return self._active.get(user, 0)
+
+    def __iter__(self) -> Iterator[Call]:
+        return (call for call in tuple(self._calls.values()) if call.state is not CallState.ENDED)
+
+    def answered(self, call: Call, tag: str, at: float) -> None:
+        """The first 2xx came."""
+        call.state = CallState.ANSWERED
+        call.answered_at = at
+        call.answered_by = tag
+        call.status = 200
+        if call.limit_s is not None:
+            heapq.heappush(self._deadlines, (at + call.limit_s, call.id))
+
+    def set_limit(self, call: Call, at: float) -> None:
+        """The call must end at this time (Unix seconds)."""
+        heapq.heappush(self._deadlines, (at, call.id))
+
+    def overdue(self, now: float) -> list[Call]:
+        """Answered calls whose limit was reached, each once."""
+        calls = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            call = self.get(heapq.heappop(self._deadlines)[1])
+            if call is not None:
+                calls.append(call)
+        return calls
+
+    def end(self, call: Call, *, at: float, status: int = 0, cause: str = "") -> bool:
+        """Mark a call as ended; False when it already was, so that it is accounted once."""
+        if call.state is CallState.ENDED:
+            return False
+        call.state = CallState.ENDED
+        call.ended_at = at
+        call.status = status or call.status
+        call.terminate_cause = cause
+        self.live -= 1
+        left = self._active[call.user] - 1
+        if left:
+            self._active[call.user] = left
+        else:
+            del self._active[call.user]
+        self._ended.append((at + LINGER_S, call))
+        return True
+
+    def forget(self, now: float) -> None:
+        """Drop calls that ended long enough ago."""
+        while self._ended and self._ended[0][0] <= now:
+            call = self._ended.popleft()[1]
+            del self._calls[call.id]
+            same = self._by_dialog[call.call_id]
+            same.remove(call)
+            if not same:
+                del self._by_dialog[call.call_id]
+
+    def find(self, request: Request, own_route: Uri | None) -> Hop:
+        """The call and the two sides of an in-dialog request. Raises `Reject(481)`.
+
+        `own_route` is the Record-Route URI of ours that the request carried, which names the call.
+        """
+        call_id = request.call_id
+        token = own_route.params.get(CALL_PARAM) if own_route is not None else None
+        if token is not None:
+            named = self._calls.get(token)
+            candidates = [named] if named is not None and named.call_id == call_id else []
+        else:
+            candidates = self._by_dialog.get(call_id, [])
+        sender_tag, receiver_tag = request.from_.tag, request.to.tag
+        for call in candidates:
+            if sender_tag == call.caller.tag and receiver_tag in call.callees:
+                return Hop(call, call.caller, call.callees[receiver_tag], True)
+            if receiver_tag == call.caller.tag and sender_tag in call.callees:
+                return Hop(call, call.callees[sender_tag], call.caller, False)
+        raise Reject(481, rule="dialog")
+
+    def views(self) -> list[CallView]:
+        """Calls in progress for people, oldest first."""
+        return [
+            CallView(
+                id=call.id,
+                direction=call.direction,
+                user=call.user,
+                caller=call.caller_address,
+                callee=call.callee_address,
+                state=str(call.state),
+                started_at=call.started_at,
+                answered_at=call.answered_at,
+                peer=call.peer,
+            )
+            for call in self
+        ]
+
+
+def freeze(call: Call, now: float) -> LiveCall:
+    """A call as the call store keeps it."""
+    return LiveCall(call.id, call.call_id, msgspec.msgpack.encode(call), now)
+
+
+def thaw(stored: LiveCall) -> Call:
+    """The call again. Raises `ValueError` on data of another version."""
+    return msgspec.msgpack.decode(stored.data, type=Call)

@@ -1,0 +1,348 @@
+"""A new request's whole life, top to bottom: guard, identify, decide, route, act. The only place that catches `Reject`.
+
+Each request is served by one coroutine; those that never wait cost no task (`tasks.spawn` runs the first step at once).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nomad import log, tasks
+from nomad.clock import Clock
+from nomad.edge.accounting import Accountant, Attempted
+from nomad.edge.addresses import OwnAddresses
+from nomad.edge.auth import Authentication, Identity
+from nomad.edge.calls import CallTable, Hop
+from nomad.edge.guard import ALLOW, Guard, check_sanity, is_scanner
+from nomad.edge.policy import Attempt, Verdict, decide
+from nomad.edge.proxy import Branch, Proxy, Relay
+from nomad.edge.registrar import Registrar
+from nomad.edge.routing import called_party
+from nomad.edge.ruleset import Ruleset
+from nomad.edge.switchboard import PBX, Incoming, Switchboard
+from nomad.edge.trunks import Trunk, Trunks
+from nomad.edge.usage import Usage
+from nomad.metrics import Metrics
+from nomad.ports import LocationStore, Signalling, Unavailable
+from nomad.sip.build import response_to
+from nomad.sip.dialog import pop_own_route
+from nomad.sip.errors import Reject, SipError
+from nomad.sip.events import (
+    AckArrived,
+    BranchFailed,
+    BranchTimedOut,
+    CancelArrived,
+    Event,
+    Flow,
+    RequestArrived,
+    ResponseArrived,
+)
+from nomad.sip.message import Request
+from nomad.sip.uri import Uri
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 10
+QUIET = frozenset({"challenge"})  # every login has one; not worth an info line
+NEEDS_DIALOG = frozenset({"BYE", "UPDATE", "INFO", "PRACK", "NOTIFY", "REFER"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the dispatcher puts to work."""
+
+    guard: Guard
+    auth: Authentication
+    registrar: Registrar
+    trunks: Trunks
+    locations: LocationStore
+    calls: CallTable
+    switchboard: Switchboard
+    proxy: Proxy
+    accountant: Accountant
+    usage: Usage
+    own: OwnAddresses
+
+
+class Dispatcher:
+    """Serves every event of the endpoint. Implements `ports.EventHandler`."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        ruleset: Ruleset,
+        *,
+        signalling: Signalling,
+        clock: Clock,
+        metrics: Metrics,
+        new_tag: Callable[[], str],
+    ) -> None:
+        self.ruleset = ruleset  # replaced as a whole by a reload
+        self.trunks = parts.trunks
+        self.draining = False
+        self._parts = parts
+        self._signalling = signalling
+        self._clock = clock
+        self._metrics = metrics
+        self._new_tag = new_tag
+
+    def handle(self, event: Event) -> None:
+        """One event from the stack or the transport."""
+        if isinstance(event, RequestArrived):
+            tasks.spawn(self._serve(Incoming(event.key, event.request, event.flow)), name="request")
+        elif isinstance(event, AckArrived):
+            self._acknowledge(event.request, event.flow)
+        elif isinstance(event, ResponseArrived | BranchTimedOut | BranchFailed | CancelArrived):
+            self._parts.proxy.handle(event)
+
+    def malformed(self, flow: Flow, reason: str, text: str) -> None:
+        """Bytes that were no SIP message."""
+        log.event(logger, "malformed", peer=flow.remote[0], transport=flow.transport, reason=reason, text=text)
+        self._parts.guard.strike(flow.remote[0], "malformed", self._clock.monotonic())
+
+    # -- the one page --------------------------------------------------------------------------------------------
+
+    async def _serve(self, incoming: Incoming) -> None:
+        started = self._clock.monotonic()
+        relay = self._parts.proxy.begin(incoming.key)
+        try:
+            await self._decide(incoming, relay)
+            return
+        except Reject as reject:
+            self._refuse(incoming, reject, started)
+        except SipError as error:
+            self._refuse(incoming, Reject(error.status, error.text, rule="malformed", why=error.reason), started)
+        except Unavailable as error:
+            self._refuse(incoming, Reject(503, retry_after=RETRY_AFTER_S, rule="unavailable", why=str(error)), started)
+        except Exception:
+            logger.exception("serving %s failed", incoming.request.method)
+            self._refuse(incoming, Reject(500, rule="bug"), started)
+        finally:
+            self._parts.proxy.end(relay)
+
+    async def _decide(self, incoming: Incoming, relay: Relay) -> None:
+        request, flow = incoming.request, incoming.flow
+        ruleset = self.ruleset
+        method = request.method
+        trunk = self.trunks.of(flow)
+        check_sanity(request)
+        if trunk is None and is_scanner(request):
+            self._parts.guard.strike(flow.remote[0], "scanner", self._clock.monotonic())
+            raise Reject(403, rule="scanner", why=request.get("user-agent") or "")
+        own_route = self._pop_own_routes(request)
+        if request.to.tag and method != "REGISTER":
+            await self._within_call(incoming, relay, own_route)
+        elif method in NEEDS_DIALOG:
+            raise Reject(481, rule="dialog")
+        elif method == "OPTIONS":
+            self._answer(incoming, 200, headers=(("Allow", ALLOW), ("Accept", "application/sdp")))
+        elif self.draining:
+            raise Reject(503, "Going down, please use another server", retry_after=RETRY_AFTER_S, rule="draining")
+        elif request.has("route"):
+            raise Reject(403, "Route not allowed", rule="route", why=request.get("route") or "")
+        elif method == "REGISTER":
+            await self._register(incoming, ruleset)
+        elif trunk is not None:
+            await self._from_pbx(incoming, relay)
+        else:
+            await self._from_phone(incoming, relay, ruleset)
+
+    async def _register(self, incoming: Incoming, ruleset: Ruleset) -> None:
+        started = self._clock.monotonic()
+        request = incoming.request
+        if not self._parts.own.is_us(request.uri):
+            raise Reject(403, "This registrar does not serve that domain", rule="foreign-domain", why=request.uri.host)
+        identity = await self._identify(incoming)
+        headers = await self._parts.registrar.register(request, incoming.flow, identity, ruleset)
+        self._answer(incoming, 200, headers=headers)
+        self._log(incoming, "registered", 200, started, user=identity.user)
+
+    async def _from_phone(self, incoming: Incoming, relay: Relay, ruleset: Ruleset) -> None:
+        request = incoming.request
+        if request.method == "INVITE" and request.has("proxy-authorization"):
+            self._answer(incoming, 100)
+        identity = await self._identify(incoming)
+        if not identity.owns(request.from_.uri):
+            raise Reject(403, "This From address is not yours", rule="from", why=request.from_.uri.address)
+        number = await self._number_of(request)
+        relay.check_cancelled()
+        verdict = self._verdict(incoming, identity, number, ruleset)
+        if not verdict.allowed:
+            await self._refused_by_policy(incoming, identity, number, verdict)
+        trunk = self.trunks.for_number(number)
+        switchboard = self._parts.switchboard
+        if request.method == "INVITE":
+            call = switchboard.open_out(incoming, identity, number, verdict)
+            await switchboard.call_out(incoming, relay, call, number=number, trunk=trunk)
+        else:
+            await self._pass_on(incoming, relay, identity, number, trunk)
+
+    async def _from_pbx(self, incoming: Incoming, relay: Relay) -> None:
+        request = incoming.request
+        if request.method != "INVITE":
+            raise Reject(405, headers=(("Allow", ALLOW),), rule="method", why=f"{request.method} from the PBX")
+        self._answer(incoming, 100)
+        called = called_party(request.uri, self._parts.own)
+        name = called.number or called.address
+        user = await self._parts.locations.find(name)
+        if not user:
+            raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=name)
+        registration = await self._parts.locations.get(user)
+        relay.check_cancelled()
+        await self._parts.switchboard.ring(incoming, relay, registration, called.number or registration.extension)
+
+    async def _within_call(self, incoming: Incoming, relay: Relay, own_route: Uri | None) -> None:
+        request = incoming.request
+        hop = self._parts.calls.find(request, own_route)
+        await self._check_sender(incoming, hop)
+        if request.method == "INVITE":
+            self._answer(incoming, 100)
+        await self._parts.switchboard.carry(incoming, relay, hop)
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    async def _identify(self, incoming: Incoming) -> Identity:
+        try:
+            return await self._parts.auth.identify(incoming.request)
+        except Reject as reject:
+            if reject.rule == "credentials":
+                self._parts.guard.strike(incoming.flow.remote[0], "auth", self._clock.monotonic())
+            raise
+
+    async def _check_sender(self, incoming: Incoming, hop: Hop) -> None:
+        """A request within a call must come from the side that it claims to be from."""
+        sender, flow = hop.sender, incoming.flow
+        if sender.flow == flow:
+            return
+        if sender.side == PBX:
+            if self.trunks.of(flow) is None:
+                raise Reject(403, rule="forged-dialog", why=f"call {hop.call.id}: not from the PBX")
+        else:
+            identity = await self._identify(incoming)  # the phone moved, or somebody pretends to be it
+            if identity.user != hop.call.user:
+                raise Reject(403, rule="forged-dialog", why=f"call {hop.call.id}: not its user")
+        sender.flow = flow
+
+    async def _number_of(self, request: Request) -> str:
+        called = called_party(request.uri, self._parts.own)
+        if called.number:
+            return called.number
+        user = await self._parts.locations.find(called.address)
+        if user:
+            registration = await self._parts.locations.get(user)
+            if registration.extension:
+                return registration.extension
+        raise Reject(404, rule="unknown-address", why=called.address)
+
+    def _verdict(self, incoming: Incoming, identity: Identity, number: str, ruleset: Ruleset) -> Verdict:
+        now = self._clock.wall()
+        grant = identity.grant
+        return decide(
+            ruleset,
+            Attempt(
+                user=grant.user,
+                groups=grant.groups,
+                classes=grant.classes,
+                number=number,
+                source=incoming.flow.remote[0],
+                at=now,
+                active_calls=self._parts.calls.active_of(grant.user),
+                seconds_today=self._parts.usage.today(grant.user, now),
+            ),
+        )
+
+    async def _refused_by_policy(self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict) -> None:
+        request = incoming.request
+        self._metrics.policy_refusal(verdict.rule)
+        attempt = Attempted(
+            id=self._new_tag(),
+            call_id=request.call_id,
+            grant=identity.grant,
+            caller=request.from_.uri.address,
+            callee=f"{number}@{request.uri.host}",
+            number_class=verdict.number_class,
+            started_at=self._clock.wall(),
+            peer=incoming.flow.remote[0],
+            user_agent=(request.get("user-agent") or "")[:120],
+        )
+        await self._parts.accountant.refused(attempt, status=403, rule=verdict.rule, reason=verdict.reason)
+        raise Reject(403, verdict.reason, rule=f"policy-{verdict.rule}", why="; ".join(verdict.chain))
+
+    async def _pass_on(self, incoming: Incoming, relay: Relay, identity: Identity, number: str, trunk: Trunk) -> None:
+        """A request that makes no call, such as MESSAGE, to the PBX."""
+        switchboard, grant = self._parts.switchboard, identity.grant
+        flow = await switchboard.connect(trunk)
+        copy = switchboard.outbound_copy(incoming, grant.display_name, grant.extension, number, trunk, flow, None)
+        await self._parts.proxy.relay(relay, incoming.request, [Branch(copy, flow, PBX)])
+
+    def _acknowledge(self, request: Request, flow: Flow) -> None:
+        """The ACK of a 2xx: forwarded when its sender is the side it claims to be, dropped otherwise."""
+        try:
+            hop = self._parts.calls.find(request, self._pop_own_routes(request))
+            if hop.sender.flow == flow or (hop.sender.side == PBX and self.trunks.of(flow) is not None):
+                self._parts.switchboard.carry_ack(request, flow, hop)
+                return
+            why = "not from its side of the call"
+        except Reject:
+            why = "belongs to no call"
+        except SipError as error:
+            why = error.text
+        self._metrics.dropped("ack")
+        log.event(logger, "ack-dropped", level=logging.DEBUG, peer=flow.remote[0], why=why)
+
+    def _pop_own_routes(self, request: Request) -> Uri | None:
+        """Take our own Route entries off (RFC 3261 16.4); the last one names the call, if any does."""
+        last = None
+        while (route := pop_own_route(request, self._parts.own.is_us)) is not None:
+            last = route
+        return last
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def _answer(
+        self,
+        incoming: Incoming,
+        status: int,
+        reason: str = "",
+        headers: tuple[tuple[str, str], ...] | list[tuple[str, str]] = (),
+    ) -> None:
+        tag = "" if status == 100 else self._new_tag()
+        self._signalling.respond(
+            incoming.key, response_to(incoming.request, status, reason, to_tag=tag, headers=headers)
+        )
+
+    def _refuse(self, incoming: Incoming, reject: Reject, started: float) -> None:
+        self._answer(incoming, reject.status, reject.reason, reject.headers)
+        if reject.rule in QUIET and not logger.isEnabledFor(logging.DEBUG):
+            return
+        level = logging.DEBUG if reject.rule in QUIET else logging.INFO
+        self._metrics.refused(reject.rule)
+        self._log(incoming, reject.rule or "refused", reject.status, started, why=reject.why, level=level)
+
+    def _log(
+        self,
+        incoming: Incoming,
+        verdict: str,
+        status: int,
+        started: float,
+        *,
+        user: str = "",
+        why: str = "",
+        level: int = logging.INFO,
+    ) -> None:
+        request = incoming.request
+        log.event(
+            logger,
+            "request",
+            level=level,
+            method=request.method,
+            callid=request.call_id,
+            user=user or request.from_.uri.user,
+            peer=incoming.flow.remote[0],
+            verdict=verdict,
+            status=status,
+            why=why,
+            ms=round((self._clock.monotonic() - started) * 1000, 1),
+        )

@@ -1,0 +1,281 @@
+"""The stateful, record-routing proxy: what changes in a forwarded request, and the way of its responses back.
+
+RFC 3261 16.6 to 16.8 with RFC 3581 (rport), RFC 5658 (double Record-Route) and RFC 3325 (asserted identity at the trust
+boundary). Decides nothing about who may call whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from nomad.clock import Clock
+from nomad.edge.addresses import OwnAddresses
+from nomad.ports import Signalling
+from nomad.sip.errors import Reject, SipError
+from nomad.sip.events import BranchFailed, BranchTimedOut, CancelArrived, ClientKey, Flow, ResponseArrived, ServerKey
+from nomad.sip.forking import Action, CancelBranch, ResponseContext
+from nomad.sip.message import Request, Response
+from nomad.sip.uri import Uri
+
+DEFAULT_MAX_FORWARDS = 70
+LINGER_S = 40.0  # 64*T1 of the Accepted state (RFC 6026), and some
+# Headers that only the trusted side may write; from a phone they are dropped (RFC 3325 5, RFC 3455 5)
+TRUSTED_ONLY = (
+    "p-asserted-identity",
+    "p-preferred-identity",
+    "remote-party-id",
+    "p-charging-vector",
+    "p-charging-function-addresses",
+    "p-visited-network-id",
+)
+
+Observer = Callable[[Response, "Branch"], Awaitable[None]]
+BranchEvent = ResponseArrived | BranchTimedOut | BranchFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One place that a request is forwarded to."""
+
+    request: Request
+    flow: Flow
+    side: str  # phone or pbx
+
+
+class Relay:
+    """One request that is being served: its branches, and what arrives for it."""
+
+    __slots__ = ("_inbox", "_waiter", "branches", "cancelled", "finished", "key")
+
+    def __init__(self, key: ServerKey) -> None:
+        self.key = key
+        self.branches: dict[ClientKey, Branch] = {}
+        self.cancelled = False
+        self.finished = False
+        self._inbox: deque[BranchEvent] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def deliver(self, event: BranchEvent) -> None:
+        """Hand over what a branch did."""
+        self._inbox.append(event)
+        self._notify()
+
+    def cancel(self) -> None:
+        """The caller, or an admin, wants no answer any more."""
+        self.cancelled = True
+        self._notify()
+
+    def check_cancelled(self) -> None:
+        """Raises `Reject(487)` when the caller gave up before anything was forwarded."""
+        if self.cancelled:
+            raise Reject(487, rule="cancelled")
+
+    def take(self) -> BranchEvent | None:
+        """The next thing that arrived, None when there is nothing."""
+        return self._inbox.popleft() if self._inbox else None
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until something may have arrived, or for so long."""
+        if self._inbox:
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = None if seconds is None else loop.call_later(max(seconds, 0.0), self._notify)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def _notify(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Proxy:
+    """Forwards requests and brings their responses back."""
+
+    def __init__(
+        self,
+        signalling: Signalling,
+        own: OwnAddresses,
+        *,
+        clock: Clock,
+        new_branch: Callable[[], str],
+        timer_c_s: float,
+    ) -> None:
+        self._signalling = signalling
+        self._own = own
+        self._clock = clock
+        self._new_branch = new_branch
+        self._timer_c_s = timer_c_s
+        self._by_branch: dict[ClientKey, Relay] = {}
+        self._by_server: dict[ServerKey, Relay] = {}
+        self._finished: deque[tuple[float, Relay]] = deque()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def begin(self, key: ServerKey) -> Relay:
+        """Start serving a request, so that a CANCEL finds it. Every relay needs `end`."""
+        relay = self._by_server[key] = Relay(key)
+        return relay
+
+    def end(self, relay: Relay) -> None:
+        """The request has its final response; late 2xx still pass for a while."""
+        relay.finished = True
+        self._by_server.pop(relay.key, None)
+        if relay.branches:
+            self._finished.append((self._clock.monotonic() + LINGER_S, relay))
+
+    def forget(self, now: float) -> None:
+        """Drop relays that no response can reach any more; `now` is monotonic."""
+        while self._finished and self._finished[0][0] <= now:
+            for key in self._finished.popleft()[1].branches:
+                self._by_branch.pop(key, None)
+
+    def copy(self, request: Request, *, source: Flow, destination: Flow, token: str = "", uri: str = "") -> Request:
+        """The request as it leaves towards `destination` (RFC 3261 16.6); `token` asks for a Record-Route."""
+        forwarded = request.copy()
+        if uri:
+            forwarded.set_uri(uri)
+        hops = request.max_forwards
+        forwarded.set("max-forwards", str(DEFAULT_MAX_FORWARDS if hops is None else hops - 1))
+        if token:
+            inner = self._own.record_route(source, token)
+            outer = self._own.record_route(destination, token)
+            forwarded.prepend("record-route", inner)
+            if outer != inner:
+                forwarded.prepend("record-route", outer)
+        forwarded.prepend("via", self.via(destination))
+        return forwarded
+
+    def via(self, destination: Flow) -> str:
+        """A Via value of ours with a new branch."""
+        return (
+            f"SIP/2.0/{destination.transport.upper()} {self._own.sent_by(destination)}"
+            f";branch={self._new_branch()};rport"
+        )
+
+    # -- responses -----------------------------------------------------------------------------------------------
+
+    def handle(self, event: BranchEvent | CancelArrived) -> None:
+        """What arrived for a branch or, as CANCEL, for a whole request."""
+        if isinstance(event, CancelArrived):
+            relay = self._by_server.get(event.key)
+            if relay is not None:
+                relay.cancel()
+            return
+        relay = self._by_branch.get(event.key)
+        if relay is None:
+            return
+        if not relay.finished:
+            relay.deliver(event)
+        elif isinstance(event, ResponseArrived) and 200 <= event.response.status < 300:
+            self._pass_back(relay, event.response)
+
+    async def relay(
+        self,
+        relay: Relay,
+        request: Request,
+        branches: Sequence[Branch],
+        *,
+        observe: Observer | None = None,
+        sent: Awaitable[None] | None = None,
+    ) -> int:
+        """Send the branches and forward their responses until all have ended; the final status that went back.
+
+        `observe` sees each response before it is forwarded. `sent` is awaited once all branches are on their way.
+        """
+        context = ResponseContext(request, timer_c_s=self._timer_c_s)
+        for branch in branches:
+            key = self._signalling.request(branch.request, branch.flow)
+            relay.branches[key] = branch
+            self._by_branch[key] = relay
+            context.add_branch(key, self._clock.monotonic())
+        if sent is not None:
+            await sent
+        status = 0
+        cancelled = False
+        while not context.done:
+            if relay.cancelled and not cancelled:
+                cancelled = True
+                await self._act(relay, context.cancel_all(), observe)
+            event = relay.take()
+            if event is None:
+                due = context.next_timer()
+                await relay.wait(None if due is None else due - self._clock.monotonic())
+                event = relay.take()
+            now = self._clock.monotonic()
+            actions = context.run_timers(now) if event is None else _feed(context, event, now)
+            status = await self._act(relay, actions, observe) or status
+        return status
+
+    async def _act(self, relay: Relay, actions: Sequence[Action], observe: Observer | None) -> int:
+        """Carry out what the response context decided; the final status that was forwarded, if any."""
+        status = 0
+        for action in actions:
+            if isinstance(action, CancelBranch):
+                self._signalling.cancel(action.key)
+                continue
+            response = action.response
+            branch = relay.branches.get(action.key) if action.key is not None else None
+            if observe is not None and branch is not None:
+                await observe(response, branch)
+            self._pass_back(relay, response, from_branch=branch is not None)
+            if response.status >= 200:
+                status = response.status
+        return status
+
+    def _pass_back(self, relay: Relay, response: Response, *, from_branch: bool = True) -> None:
+        if from_branch:
+            response.pop_first("via")
+        self._signalling.respond(relay.key, response)
+
+
+def strip_untrusted(message: Request | Response) -> None:
+    """Remove what an outside peer may not assert (RFC 3325 5)."""
+    for name in TRUSTED_ONLY:
+        if message.has(name):
+            message.remove(name)
+
+
+def hide_identity(message: Request | Response) -> None:
+    """Keep an asserted identity inside when the person asked for privacy (RFC 3325 7, RFC 3323)."""
+    if message.has("p-asserted-identity") and any(
+        "id" in value.lower().replace(" ", "").split(";") for value in message.get_all("privacy")
+    ):
+        message.remove("p-asserted-identity")
+
+
+def remove_own_credentials(request: Request, realm: str) -> None:
+    """Take out the credentials that were meant for us (RFC 3261 22.3); others' pass."""
+    values = request.get_all("proxy-authorization")
+    if not values:
+        return
+    marker = f'realm="{realm}"'
+    request.remove("proxy-authorization")
+    for value in values:
+        if marker not in value:
+            request.add("proxy-authorization", value)
+
+
+def asserted_identity(display_name: str, name: str, domain: str) -> str:
+    """P-Asserted-Identity value of a member (RFC 3325 9.1)."""
+    uri = Uri.build(name, domain)
+    escaped = display_name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{uri}>' if display_name else f"<{uri}>"
+
+
+def _feed(context: ResponseContext, event: BranchEvent, now: float) -> Sequence[Action]:
+    if isinstance(event, ResponseArrived):
+        try:
+            return context.on_response(event.key, event.response, now)
+        except SipError:
+            return ()
+    if isinstance(event, BranchTimedOut):
+        return context.on_timeout(event.key, now)
+    return context.on_failed(event.key, now)

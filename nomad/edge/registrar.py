@@ -1,0 +1,80 @@
+"""REGISTER: whose addresses may be bound, and storing the bindings (RFC 3261 10.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nomad.clock import Clock
+from nomad.config import Sip
+from nomad.edge.auth import Identity
+from nomad.edge.policy import find_group
+from nomad.edge.ruleset import Ruleset
+from nomad.ports import Binding, Conflict, LocationStore, Unavailable
+from nomad.sip.bindings import RegisterLimits, apply_register, contact_headers
+from nomad.sip.errors import Reject
+from nomad.sip.events import Flow
+from nomad.sip.message import Request
+
+DEFAULT_DEVICES = 10
+SAVE_ATTEMPTS = 5
+RETRY_AFTER_S = 5
+
+
+class Registrar:
+    """Applies REGISTER requests of identified people to the location store."""
+
+    def __init__(self, sip: Sip, *, locations: LocationStore, clock: Clock) -> None:
+        self._sip = sip
+        self._locations = locations
+        self._clock = clock
+
+    async def register(
+        self, request: Request, flow: Flow, identity: Identity, ruleset: Ruleset
+    ) -> list[tuple[str, str]]:
+        """Store the bindings and return the headers of the 200. Raises `Reject`."""
+        address = request.to.uri
+        if not identity.owns(address):
+            raise Reject(403, "This address is not yours", rule="address", why=address.address)
+        limits = self._limits(identity, ruleset)
+        try:
+            bindings = await self._save(request, flow, identity, limits)
+        except Unavailable as error:
+            raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why=str(error)) from None
+        return contact_headers(bindings, self._clock.wall())
+
+    async def _save(
+        self, request: Request, flow: Flow, identity: Identity, limits: RegisterLimits
+    ) -> tuple[Binding, ...]:
+        for _ in range(SAVE_ATTEMPTS):
+            stored = await self._locations.get(identity.user)
+            now = self._clock.wall()
+            bindings = apply_register(
+                stored.bindings, request, now=now, flow=flow, limits=limits, address=request.to.uri.address
+            )
+            if bindings == stored.bindings:
+                return bindings
+            grant = identity.grant
+            changed = replace(
+                stored,
+                bindings=bindings,
+                grant=grant,
+                extension=grant.extension,
+                addresses=tuple(sorted(identity.addresses)),
+            )
+            try:
+                await self._locations.save(changed)
+            except Conflict:
+                continue
+            return bindings
+        raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why="too many writers of one registration")
+
+    def _limits(self, identity: Identity, ruleset: Ruleset) -> RegisterLimits:
+        grant = identity.grant
+        group = find_group(ruleset, grant.user, grant.groups, grant.classes)
+        devices = DEFAULT_DEVICES if group is None or group.max_devices is None else group.max_devices
+        return RegisterLimits(
+            min_expires=self._sip.min_expires_s,
+            max_expires=self._sip.max_expires_s,
+            default_expires=self._sip.default_expires_s,
+            max_bindings=devices,
+        )

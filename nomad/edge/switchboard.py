@@ -1,0 +1,351 @@
+"""Sets calls up, carries what is said within them, and ends them: always through the same closing function.
+
+Who may call whom was decided before (`dispatch.py`). Calls from phones go to a PBX, calls from a PBX ring all phones of
+a member. Media is offered to the relay on the way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nomad import log
+from nomad.clock import Clock
+from nomad.config import Config
+from nomad.edge.accounting import Accountant
+from nomad.edge.addresses import OwnAddresses
+from nomad.edge.auth import Identity
+from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
+from nomad.edge.policy import Verdict
+from nomad.edge.proxy import (
+    Branch,
+    Proxy,
+    Relay,
+    asserted_identity,
+    hide_identity,
+    remove_own_credentials,
+    strip_untrusted,
+)
+from nomad.edge.trunks import Trunk
+from nomad.metrics import Metrics
+from nomad.ports import MediaRelay, Registration, Resolver, Signalling, Unavailable
+from nomad.sip.build import new_request
+from nomad.sip.errors import Reject
+from nomad.sip.events import Flow, ServerKey
+from nomad.sip.message import Request, Response
+
+logger = logging.getLogger(__name__)
+
+SDP = "application/sdp"
+PHONE, PBX = "phone", "pbx"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request being served."""
+
+    key: ServerKey
+    request: Request
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What the switchboard is connected to."""
+
+    signalling: Signalling
+    resolver: Resolver
+    media: MediaRelay
+
+
+class Switchboard:
+    """Connects the two sides of calls."""
+
+    def __init__(
+        self,
+        config: Config,
+        lines: Lines,
+        *,
+        proxy: Proxy,
+        calls: CallTable,
+        accountant: Accountant,
+        own: OwnAddresses,
+        clock: Clock,
+        metrics: Metrics,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._signalling = lines.signalling
+        self._resolver = lines.resolver
+        self._media = lines.media
+        self._proxy = proxy
+        self._calls = calls
+        self._accountant = accountant
+        self._own = own
+        self._clock = clock
+        self._metrics = metrics
+        self._new_id = new_id
+        self._setups: dict[str, Relay] = {}  # call id -> INVITE that has no final response yet
+
+    # -- new calls -----------------------------------------------------------------------------------------------
+
+    def open_out(self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict) -> Call:
+        """Take in the call of a member; no await may stand between the verdict and this."""
+        request = incoming.request
+        limits = [limit for limit in (verdict.max_call_s, identity.grant.session_timeout_s) if limit is not None]
+        call = Call(
+            id=self._new_id(),
+            call_id=request.call_id,
+            direction="out",
+            grant=identity.grant,
+            caller_address=request.from_.uri.address,
+            callee_address=f"{number}@{self._config.domain}",
+            number_class=verdict.number_class,
+            started_at=self._clock.wall(),
+            caller=_calling_leg(PHONE, request, incoming.flow),
+            peer=incoming.flow.remote[0],
+            user_agent=(request.get("user-agent") or "")[:120],
+            group=verdict.group,
+            limit_s=min(limits) if limits else None,
+        )
+        self._calls.open(call)
+        return call
+
+    async def call_out(self, incoming: Incoming, relay: Relay, call: Call, *, number: str, trunk: Trunk) -> None:
+        """Forward a member's INVITE to the PBX and see the call through its setup."""
+        request = incoming.request
+        try:
+            flow = await self.connect(trunk)
+        except Unavailable as error:
+            await self._close(call, status=503, cause="NAS-Error", rule="pbx", reason="PBX unreachable")
+            raise Reject(503, "PBX unreachable", rule="pbx", retry_after=10, why=str(error)) from None
+        forwarded = self.outbound_copy(
+            incoming, call.grant.display_name, call.grant.extension, number, trunk, flow, call
+        )
+        await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], request)
+
+    def outbound_copy(
+        self,
+        incoming: Incoming,
+        display_name: str,
+        extension: str,
+        number: str,
+        trunk: Trunk,
+        flow: Flow,
+        call: Call | None,
+    ) -> Request:
+        """A member's request as the PBX gets it: our assertion of who calls, and nothing that the phone claimed."""
+        request = incoming.request
+        port = f":{trunk.uri.port}" if trunk.uri.port else ""
+        forwarded = self._proxy.copy(
+            request,
+            source=incoming.flow,
+            destination=flow,
+            token=call.id if call is not None else "",
+            uri=f"sip:{number}@{trunk.uri.host}{port}",
+        )
+        strip_untrusted(forwarded)
+        remove_own_credentials(forwarded, self._config.domain)
+        name = extension or request.from_.uri.unescaped_user
+        forwarded.add("p-asserted-identity", asserted_identity(display_name, name, self._config.domain))
+        return forwarded
+
+    async def connect(self, trunk: Trunk) -> Flow:
+        """A flow to a PBX, trying its targets in order (RFC 3263). Raises `Unavailable`."""
+        last = Unavailable(f"PBX {trunk.name}: no target")
+        for target in await self._resolver.resolve(trunk.uri):
+            try:
+                return await self._signalling.connect(target)
+            except Unavailable as error:
+                last = error
+        raise last
+
+    async def ring(self, incoming: Incoming, relay: Relay, registration: Registration, number: str) -> None:
+        """Fork a PBX's INVITE to all phones of a member; the first answer wins."""
+        request, grant = incoming.request, registration.grant
+        now = self._clock.wall()
+        bindings = [binding for binding in registration.bindings if binding.expires_at > now]
+        if not bindings or grant is None:
+            raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=registration.user)
+        call = Call(
+            id=self._new_id(),
+            call_id=request.call_id,
+            direction="in",
+            grant=grant,
+            caller_address=request.from_.uri.address,
+            callee_address=f"{number}@{self._config.domain}",
+            number_class="internal",
+            started_at=now,
+            caller=_calling_leg(PBX, request, incoming.flow),
+            peer=bindings[0].flow.remote[0],
+            user_agent=bindings[0].user_agent[:120],
+        )
+        self._calls.open(call)
+        branches = []
+        for binding in bindings:
+            forwarded = self._proxy.copy(
+                request, source=incoming.flow, destination=binding.flow, token=call.id, uri=binding.contact
+            )
+            for path in reversed(binding.path):
+                forwarded.prepend("route", path)
+            hide_identity(forwarded)
+            branches.append(Branch(forwarded, binding.flow, PHONE))
+        await self._set_up(incoming, relay, call, branches, request)
+
+    async def _set_up(
+        self, incoming: Incoming, relay: Relay, call: Call, branches: list[Branch], request: Request
+    ) -> None:
+        started = self._clock.monotonic()
+
+        async def observe(response: Response, branch: Branch) -> None:
+            if branch.side == PHONE:
+                strip_untrusted(response)
+            if response.status == 100 or not response.to.tag:
+                return
+            if response.status < 300:
+                await self._progress(call, response, branch, started)
+
+        self._setups[call.id] = relay
+        status = 500
+        try:
+            for branch in branches:
+                if branch.request.body and branch.request.content_type == SDP:
+                    branch.request.body = await self._media.offer(
+                        call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
+                    )
+            status = await self._proxy.relay(relay, request, branches, observe=observe)
+        finally:
+            del self._setups[call.id]
+            if call.state is not CallState.ANSWERED:
+                await self._close(call, status=status, cause="User-Error" if status < 500 else "NAS-Error")
+
+    async def _progress(self, call: Call, response: Response, branch: Branch, started: float) -> None:
+        """A provisional or successful answer: learn the dialog; the first 2xx makes it a call to account."""
+        leg = call.learn_callee(response, branch.side, branch.flow)
+        if response.body and response.content_type == SDP:
+            response.body = await self._media.answer(
+                call.id, response.body, from_flow=branch.flow, to_flow=call.caller.flow
+            )
+        if response.status < 200:
+            if call.state is CallState.TRYING:
+                call.state = CallState.RINGING
+            return
+        leg.routes, call.caller.routes = self._beyond_us(response, call.id)
+        if call.state is CallState.ANSWERED or call.state is CallState.ENDED:
+            return
+        self._calls.answered(call, leg.tag, self._clock.wall())
+        if branch.side == PHONE:
+            call.peer = branch.flow.remote[0]
+        self._metrics.call_setup_seconds(self._clock.monotonic() - started)
+        await self._accountant.started(call)
+
+    def _beyond_us(self, response: Response, token: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Route sets towards the callee and the caller, split at our own Record-Route (RFC 3261 12.1)."""
+        values = response.elements("record-route")
+        marker = f";c={token}"
+        ours = [index for index, value in enumerate(values) if marker in value]
+        if not ours:
+            return (), ()
+        return tuple(reversed(values[: ours[0]])), tuple(values[ours[-1] + 1 :])
+
+    # -- within calls --------------------------------------------------------------------------------------------
+
+    async def carry(self, incoming: Incoming, relay: Relay, hop: Hop) -> None:
+        """Forward a request within a call to its other side; a BYE ends the call."""
+        request, call = incoming.request, hop.call
+        hop.sender.cseq = max(hop.sender.cseq, request.cseq.number)
+        forwarded = self._proxy.copy(request, source=incoming.flow, destination=hop.receiver.flow)
+        if hop.sender.side == PHONE:
+            strip_untrusted(forwarded)
+            remove_own_credentials(forwarded, self._config.domain)
+        contacts = request.contacts
+        if contacts and request.method in ("INVITE", "UPDATE"):
+            hop.sender.contact = contacts[0].uri_text  # target refresh (RFC 3261 12.2)
+        ending = None
+        if request.method == "BYE" and call.state is CallState.ANSWERED and self._is_answered_dialog(hop):
+            ending = self._close(call, status=200, cause="User-Request")
+
+        async def observe(response: Response, branch: Branch) -> None:
+            if branch.side == PHONE:
+                strip_untrusted(response)
+
+        branch = Branch(forwarded, hop.receiver.flow, hop.receiver.side)
+        await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending)
+
+    def carry_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
+        """Forward the ACK of a 2xx; it has no transaction (RFC 3261 17.1.1.3)."""
+        self._signalling.forward(
+            self._proxy.copy(request, source=flow, destination=hop.receiver.flow), hop.receiver.flow
+        )
+
+    def _is_answered_dialog(self, hop: Hop) -> bool:
+        callee = hop.receiver if hop.from_caller else hop.sender
+        return callee.tag == hop.call.answered_by
+
+    # -- ending calls --------------------------------------------------------------------------------------------
+
+    async def hang_up(self, call: Call, *, cause: str) -> None:
+        """End a call from our side: BYE to both sides, or CANCEL while it is being set up."""
+        setup = self._setups.get(call.id)
+        if call.state is not CallState.ANSWERED:
+            if setup is not None:
+                setup.cancel()
+            return
+        callee = call.callee()
+        if callee is not None:
+            self._bye(call, to=callee, sender=call.caller)
+            self._bye(call, to=call.caller, sender=callee)
+        await self._close(call, status=200, cause=cause)
+
+    def _bye(self, call: Call, *, to: Leg, sender: Leg) -> None:
+        if not to.contact:
+            return
+        sender.cseq += 1
+        request = new_request(
+            "BYE",
+            to.contact,
+            from_=sender.party,
+            to=to.party,
+            call_id=call.call_id,
+            cseq=sender.cseq,
+            via=self._proxy.via(to.flow),
+            routes=to.routes,
+        )
+        self._signalling.request(request, to.flow)
+
+    async def _close(self, call: Call, *, status: int, cause: str, rule: str = "", reason: str = "") -> None:
+        """The one way a call ends: counted, accounted, its media freed."""
+        if not self._calls.end(call, at=self._clock.wall(), status=status, cause=cause):
+            return
+        log.event(
+            logger,
+            "call",
+            callid=call.call_id,
+            id=call.id,
+            direction=call.direction,
+            user=call.user,
+            peer=call.peer,
+            caller=call.caller_address,
+            callee=call.callee_address,
+            status=call.status,
+            seconds=round(call.duration_s, 3),
+            cause=cause,
+        )
+        try:
+            await self._media.close(call.id)
+        except Unavailable as error:
+            log.event(logger, "media-failed", level=logging.WARNING, id=call.id, why=str(error))
+        await self._accountant.ended(call, rule=rule, reason=reason)
+
+
+def _calling_leg(side: str, request: Request, flow: Flow) -> Leg:
+    contacts = request.contacts
+    return Leg(
+        side=side,
+        flow=flow,
+        tag=request.from_.tag,
+        party=request.get("from") or "",
+        contact=contacts[0].uri_text if contacts else "",
+        cseq=request.cseq.number,
+    )

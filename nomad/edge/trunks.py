@@ -1,0 +1,76 @@
+"""The PBX side: which PBX a number goes to, and whether a request comes from one."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nomad.config import Pbx, split_host_port
+from nomad.edge.ruleset import Network
+from nomad.sip.events import Flow
+from nomad.sip.uri import Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """One PBX."""
+
+    name: str
+    uri: Uri
+    extensions: re.Pattern[str]
+    sources: frozenset[tuple[str, int]]  # address and port
+    networks: tuple[Network, ...]  # any port
+    username: str = ""
+    password: str = ""
+
+    def is_source(self, remote: tuple[str, int]) -> bool:
+        """Whether requests from this address and port come from the PBX."""
+        if remote in self.sources:
+            return True
+        if not self.networks:
+            return False
+        address = ipaddress.ip_address(remote[0].partition("%")[0])
+        return any(address in network for network in self.networks)
+
+
+class Trunks:
+    """All PBXs, in the order of the configuration."""
+
+    def __init__(self, trunks: Sequence[Trunk]) -> None:
+        self.all = tuple(trunks)
+        self._known: dict[tuple[str, int], Trunk | None] = {}
+
+    def of(self, flow: Flow) -> Trunk | None:
+        """The PBX that a request on this flow comes from, None for the outside."""
+        remote = flow.remote
+        try:
+            return self._known[remote]
+        except KeyError:
+            found = next((trunk for trunk in self.all if trunk.is_source(remote)), None)
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[remote] = found
+            return found
+
+    def for_number(self, number: str) -> Trunk:
+        """The PBX that has the number among its extensions, else the first one."""
+        return next((trunk for trunk in self.all if trunk.extensions.fullmatch(number)), self.all[0])
+
+
+def make_trunk(pbx: Pbx, *, addresses: Sequence[str], password: str = "") -> Trunk:
+    """A trunk from its configuration; `addresses` are those of the host in its URI."""
+    uri = Uri.parse(pbx.uri)
+    sources: set[tuple[str, int]] = set()
+    networks: list[Network] = []
+    for text in pbx.trusted:
+        host, port = (text, 0) if "/" in text or (text.count(":") > 1 and "]" not in text) else split_host_port(text, 0)
+        if port:
+            sources.add((host, port))
+        else:
+            networks.append(ipaddress.ip_network(host, strict=False))
+    if not pbx.trusted:
+        default_port = 5061 if uri.scheme == "sips" or uri.transport == "tls" else 5060
+        sources.update((address, uri.port or default_port) for address in addresses)
+    return Trunk(pbx.name, uri, re.compile(pbx.extensions), frozenset(sources), tuple(networks), pbx.username, password)
