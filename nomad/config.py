@@ -269,8 +269,8 @@ def _explain(message: str, text: str, name: str, kind: type) -> str:
 
 def _keys_at(kind: Any, path: str) -> list[str]:
     """Keys that the table at a msgspec path may have."""
-    for part in path.removeprefix("$").replace("[...]", ".*").split("."):
-        if part and part != "*" and "[" not in part:
+    for part in re.sub(r"\[[^\]]*\]", "", path.removeprefix("$")).split("."):
+        if part:
             kind = next((f.type for f in msgspec.structs.fields(kind) if f.encode_name == part), kind)
         kind = _struct_in(kind)
     return [field.encode_name for field in msgspec.structs.fields(kind) if field.encode_name != "folder"]

@@ -163,7 +163,11 @@ def _entry_problem(entry: str) -> str:
         except re.error as error:
             return f"'{entry}' is no regular expression: {error}"
         return ""
-    return "" if re.fullmatch(r"\+?[0-9*#]+", entry) else f"'{entry}' is no prefix of digits; begin patterns with 're:'"
+    return (
+        ""
+        if re.fullmatch(r"(?=.)\+?[0-9*#]*", entry)
+        else f"'{entry}' is no prefix of digits; begin patterns with 're:'"
+    )
 
 
 def _compile_group(table: GroupTable) -> Group:

@@ -1,0 +1,66 @@
+import pytest
+
+from nomad.config import ConfigError
+from nomad.edge.ruleset import compile_policy, default_ruleset
+
+GOOD = """
+timezone = "Europe/Paris"
+[classes]
+internal = ["re:[0-9]{4}"]
+[[group]]
+name = "staff"
+match = { users = ["alice"] }
+allow = ["internal"]
+max_call_minutes = 2
+max_minutes_per_day = 10
+hours = ["Mon-Fri 07:00-21:00", "Sat 22:00-02:00"]
+networks = ["10.0.0.0/8"]
+"""
+
+
+def test_a_policy_is_compiled() -> None:
+    group = compile_policy(GOOD, "policy.toml").groups[0]
+    assert group.max_call_s == 120
+    assert group.max_seconds_per_day == 600
+    assert [h.days for h in group.hours] == [frozenset(range(5)), frozenset({5})]
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (('"internal"]\nmax', '"nothing"]\nmax'), "policy.toml:8: group[0].allow: no class 'nothing'"),
+        (('["re:[0-9]{4}"]', '["re:["]'), "policy.toml:4: classes.internal: 're:[' is no regular expression"),
+        (('["re:[0-9]{4}"]', '["abc"]'), "policy.toml:4: classes.internal: 'abc' is no prefix"),
+        (('{ users = ["alice"] }', "{}"), "policy.toml:7: group[0].match: matches nobody"),
+        (("max_call_minutes", "max_cal_minutes"), "did you mean 'max_call_minutes'?"),
+        (("Mon-Fri 07:00", "Mo-Fr 7"), "policy.toml:11: group[0].hours: 'Mo-Fr 7-21:00'"),
+        (("10.0.0.0/8", "10.0.0.1/8"), "policy.toml:12: group[0].networks: 10.0.0.1/8 has host bits set"),
+        (("Europe/Paris", "Europe/Nowhere"), "policy.toml:2: timezone: no time zone 'Europe/Nowhere'"),
+        (("max_call_minutes = 2", "max_call_minutes = -2"), "group[0].max_call_minutes: is below 0"),
+        (("[classes]", "[classes"), "policy.toml: not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_line_and_mend(change: tuple[str, str], finding: str) -> None:
+    text = GOOD.replace(*change)
+    assert text != GOOD
+    with pytest.raises(ConfigError) as error:
+        compile_policy(text, "policy.toml")
+    assert finding in str(error.value)
+
+
+def test_two_groups_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="a second group named 'staff'"):
+        compile_policy(GOOD + GOOD[GOOD.index("[[group]]") :], "policy.toml")
+
+
+@pytest.mark.parametrize(
+    ("weekday", "minute", "open_"),
+    [(5, 22 * 60, True), (6, 60, True), (6, 120, False), (5, 60, False), (6, 22 * 60, False), (0, 420, False)],
+)
+def test_hours_may_pass_midnight(weekday: int, minute: int, open_: bool) -> None:
+    hours = compile_policy(GOOD, "p").groups[0].hours[1]
+    assert hours.covers(weekday, minute) is open_
+
+
+def test_without_a_policy_only_internal_and_emergency_numbers_are_allowed() -> None:
+    assert default_ruleset().groups[0].allow == {"internal", "emergency"}
