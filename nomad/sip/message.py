@@ -1,0 +1,571 @@
+"""SIP requests and responses: from bytes, edited header by header, and back to bytes (RFC 3261 7).
+
+A header line that nobody touched leaves as it came, byte for byte. Typed values are parsed on first use. Bodies are
+opaque.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Self, TypeVar
+
+from nomad.sip.errors import SipError
+from nomad.sip.grammar import (
+    first_comma,
+    is_digits,
+    is_token,
+    parse_delta_seconds,
+    parse_number,
+    split_elements,
+    unfold,
+)
+from nomad.sip.headers import CSeq, NameAddr, Via
+from nomad.sip.names import CANONICAL, canonical_name, wire_name
+from nomad.sip.uri import Uri
+
+MAX_MESSAGE_BYTES = 65535
+MAX_HEAD_BYTES = 32768
+MAX_HEADER_LINES = 256
+MAX_METHOD_CHARS = 64
+MAX_CALL_ID_CHARS = 1024
+
+MANDATORY: Final = ("via", "from", "to", "call-id", "cseq")
+SINGLE: Final = ("call-id", "cseq", "from", "to", "max-forwards", "content-length")
+
+_MANDATORY_SET: Final = frozenset(MANDATORY)
+_KNOWN_METHODS: Final = frozenset(
+    {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "SUBSCRIBE"}
+    | {"NOTIFY", "PUBLISH", "INFO", "REFER", "MESSAGE", "UPDATE"}
+)
+_lookup_name: Final = CANONICAL.get
+
+T = TypeVar("T")
+
+
+class MalformedMessage(SipError):
+    """Bytes that are no SIP message; `request` is what can be answered with `status`, None when nothing can."""
+
+    def __init__(self, cause: SipError, request: Request | None) -> None:
+        super().__init__(cause.reason, cause.text, header=cause.header, status=cause.status)
+        self.request = request
+
+
+class Message:
+    """What requests and responses share. Change one only while you build it; `copy` before you change another's."""
+
+    __slots__ = ("_length", "_lines", "_names", "_typed", "body", "size")
+
+    is_request: bool
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.size = 0  # bytes as received, 0 when built
+        self._names: list[str] = []  # canonical names, one per line
+        self._lines: list[str] = []  # whole lines as on the wire, folds included
+        self._typed: dict[str, Any] = {}  # parsed values by header; lists under the name and "*"
+        self._length = -1  # what Content-Length says, -1 when it is absent
+
+    # -- header lines ----------------------------------------------------------------------------------------------
+
+    def get(self, name: str) -> str | None:
+        """The value of the first line of that name, None when there is none."""
+        if name not in self._names:
+            return None
+        return _value(self._lines[self._names.index(name)])
+
+    def get_all(self, name: str) -> list[str]:
+        """The value of each line of that name."""
+        if name not in self._names:
+            return []
+        return [_value(line) for held, line in zip(self._names, self._lines, strict=True) if held == name]
+
+    def elements(self, name: str) -> list[str]:
+        """The elements of a comma-separated header over all its lines (RFC 3261 7.3.1)."""
+        values = self.get_all(name)
+        if not values:
+            return values
+        try:
+            return split_elements(values[0] if len(values) == 1 else ",".join(values))
+        except SipError as error:
+            error.header = wire_name(name)
+            raise
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a line."""
+        return name in self._names
+
+    def set(self, name: str, value: str) -> None:
+        """Put this value into the first line of that name and drop the others; append a line when there is none."""
+        line = _line(name, value)
+        names = self._names
+        if name not in names:
+            names.append(name)
+            self._lines.append(line)
+        else:
+            index = names.index(name)
+            self._lines[index] = line
+            if names.count(name) > 1:
+                self._remove_from(name, index + 1)
+        self._changed(name)
+
+    def add(self, name: str, value: str) -> None:
+        """Append a line."""
+        self._lines.append(_line(name, value))
+        self._names.append(name)
+        self._changed(name)
+
+    def prepend(self, name: str, value: str) -> None:
+        """Put a line above the first one of that name, or above all when there is none."""
+        line = _line(name, value)
+        index = self._names.index(name) if name in self._names else 0
+        self._lines.insert(index, line)
+        self._names.insert(index, name)
+        self._changed(name)
+
+    def remove(self, name: str) -> int:
+        """Drop every line of that name; tells how many there were."""
+        if name not in self._names:
+            return 0
+        removed = self._remove_from(name, 0)
+        self._changed(name)
+        return removed
+
+    def take_lines(self, other: Message, names: frozenset[str]) -> None:
+        """Append another message's lines of these names, in their order and as they stand."""
+        for name, line in zip(other._names, other._lines, strict=True):
+            if name in names:
+                self._names.append(name)
+                self._lines.append(line)
+
+    def pop_first(self, name: str) -> str | None:
+        """Take out the first list element of a header, also when its line holds more; None when there is none."""
+        index, first, rest = self._first_element(name)
+        if index < 0:
+            return None
+        if rest:
+            self._lines[index] = _line(name, rest)
+        else:
+            del self._lines[index], self._names[index]
+        self._changed(name)
+        return first
+
+    def replace_first(self, name: str, value: str) -> None:
+        """Put this value in the place of the first list element; append a line when there is none."""
+        index, _, rest = self._first_element(name)
+        if index < 0:
+            self.add(name, value)
+            return
+        self._lines[index] = _line(name, f"{value}, {rest}" if rest else value)
+        self._changed(name)
+
+    def _first_element(self, name: str) -> tuple[int, str, str]:
+        """Line number, first element and what follows it in that line; lines without any element are passed over."""
+        for index, held in enumerate(self._names):
+            if held != name:
+                continue
+            value = _value(self._lines[index])
+            while value:
+                if "," not in value:
+                    return index, value, ""
+                comma = first_comma(value)
+                if comma < 0:
+                    return index, value, ""
+                first, value = value[:comma].strip(" \t"), value[comma + 1 :].strip(" \t")
+                if first:
+                    return index, first, value
+        return -1, "", ""
+
+    def _remove_from(self, name: str, start: int) -> int:
+        names, lines = self._names, self._lines
+        kept = [index for index in range(start, len(names)) if names[index] != name]
+        removed = len(names) - start - len(kept)
+        lines[start:] = [lines[index] for index in kept]
+        names[start:] = [names[index] for index in kept]
+        return removed
+
+    def _changed(self, name: str) -> None:
+        typed = self._typed
+        if typed:
+            typed.pop(name, None)
+            typed.pop(name + "*", None)
+        if name == "content-length":
+            self._length = -2  # unknown: encode puts it right
+
+    # -- typed values ----------------------------------------------------------------------------------------------
+
+    @property
+    def call_id(self) -> str:
+        """Call-ID (RFC 3261 20.8)."""
+        value: str | None = self._typed.get("call-id")
+        return value if value is not None else self._parse_one("call-id", _parse_call_id)
+
+    @property
+    def cseq(self) -> CSeq:
+        """CSeq (RFC 3261 20.16)."""
+        value: CSeq | None = self._typed.get("cseq")
+        return value if value is not None else self._parse_one("cseq", CSeq.parse)
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via (RFC 3261 20.42)."""
+        value: Via | None = self._typed.get("via")
+        return value if value is not None else self._parse_one("via", _parse_top_via)
+
+    @property
+    def vias(self) -> list[Via]:
+        """Every Via, topmost first."""
+        return self._parse_list("via", Via.parse)
+
+    @property
+    def from_(self) -> NameAddr:
+        """From (RFC 3261 20.20)."""
+        value: NameAddr | None = self._typed.get("from")
+        return value if value is not None else self._parse_one("from", NameAddr.parse)
+
+    @property
+    def to(self) -> NameAddr:
+        """To (RFC 3261 20.39)."""
+        value: NameAddr | None = self._typed.get("to")
+        return value if value is not None else self._parse_one("to", NameAddr.parse)
+
+    @property
+    def contacts(self) -> list[NameAddr]:
+        """Every Contact (RFC 3261 20.10); none for the star."""
+        return [] if self.contact_star else self._parse_list("contact", NameAddr.parse)
+
+    @property
+    def contact_star(self) -> bool:
+        """Whether Contact is "*" and nothing else (RFC 3261 10.2.2)."""
+        return "contact" in self._names and self.get_all("contact") == ["*"]
+
+    @property
+    def routes(self) -> list[NameAddr]:
+        """Every Route (RFC 3261 20.34)."""
+        return self._parse_list("route", _parse_route)
+
+    @property
+    def record_routes(self) -> list[NameAddr]:
+        """Every Record-Route (RFC 3261 20.30)."""
+        return self._parse_list("record-route", _parse_route)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Max-Forwards, None when absent (RFC 3261 20.22)."""
+        return self._parse_one("max-forwards", _parse_max_forwards) if "max-forwards" in self._names else None
+
+    @property
+    def expires(self) -> int | None:
+        """Expires in seconds, None when absent (RFC 3261 20.19)."""
+        return self._parse_one("expires", parse_delta_seconds) if "expires" in self._names else None
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case without its parameters, "" when absent (RFC 3261 20.15)."""
+        value = self.get("content-type")
+        return "" if value is None else value.partition(";")[0].strip(" \t").lower()
+
+    def check(self) -> None:
+        """Parse every header that has a typed value; raises `SipError` for the first bad one."""
+        for address in (self.from_, self.to, *self.contacts, *self.routes, *self.record_routes):
+            _ = address.uri
+        _ = (self.call_id, self.cseq, self.via, self.vias, self.max_forwards, self.expires)
+
+    def _parse_one(self, name: str, parse: Callable[[str], T]) -> T:
+        value = self.get(name)
+        if not value:
+            raise SipError("missing-header", "mandatory header is missing or empty", header=wire_name(name))
+        try:
+            parsed = parse(value)
+        except SipError as error:
+            error.header = wire_name(name)
+            raise
+        self._typed[name] = parsed
+        return parsed
+
+    def _parse_list(self, name: str, parse: Callable[[str], T]) -> list[T]:
+        held: list[T] | None = self._typed.get(name + "*")
+        if held is None:
+            try:
+                held = [parse(element) for element in self.elements(name)]
+            except SipError as error:
+                error.header = wire_name(name)
+                raise
+            self._typed[name + "*"] = held
+        return held
+
+    # -- the whole -------------------------------------------------------------------------------------------------
+
+    def encode(self) -> bytes:
+        """The message as bytes, with a right Content-Length (always present: RFC 3261 18.3, 20.14)."""
+        if self._length != len(self.body):
+            self.set("content-length", str(len(self.body)))
+            self._length = len(self.body)
+        head = "\r\n".join(self._lines)
+        return f"{self._start_line()}\r\n{head}\r\n\r\n".encode("utf-8", "surrogateescape") + self.body
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        other = type(self).__new__(type(self))
+        other.body = self.body
+        other.size = self.size
+        other._names = self._names.copy()
+        other._lines = self._lines.copy()
+        other._typed = self._typed.copy()
+        other._length = self._length
+        return other
+
+    def _start_line(self) -> str:
+        raise NotImplementedError
+
+
+class Request(Message):
+    """A request. `uri_text` is the Request-URI as received; change it with `set_uri`."""
+
+    __slots__ = ("_uri", "method", "uri_text")
+
+    is_request = True
+
+    def __init__(self, method: str, uri: str) -> None:
+        super().__init__()
+        self.method = _one_line(method)
+        self.uri_text = _one_line(uri)
+        self._uri: Uri | None = None
+
+    @property
+    def uri(self) -> Uri:
+        """The Request-URI, parsed."""
+        if self._uri is None:
+            self._uri = Uri.parse(self.uri_text)
+        return self._uri
+
+    def set_uri(self, text: str) -> None:
+        """Change the Request-URI."""
+        self.uri_text = _one_line(text)
+        self._uri = None
+
+    def check(self) -> None:
+        """As for every message, and the Request-URI."""
+        _ = self.uri
+        super().check()
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        other = super().copy()
+        other.method = self.method
+        other.uri_text = self.uri_text
+        other._uri = self._uri
+        return other
+
+    def _start_line(self) -> str:
+        return f"{self.method} {self.uri_text} SIP/2.0"
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.uri_text}>"
+
+
+class Response(Message):
+    """A response."""
+
+    __slots__ = ("reason", "status")
+
+    is_request = False
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__()
+        self.status = status
+        self.reason = _one_line(reason)
+
+    def copy(self) -> Self:
+        """An independent copy."""
+        other = super().copy()
+        other.status = self.status
+        other.reason = self.reason
+        return other
+
+    def _start_line(self) -> str:
+        return f"SIP/2.0 {self.status} {self.reason}"
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.reason}>"
+
+
+def parse_message(data: bytes) -> Request | Response:
+    """Read one whole message. Raises `MalformedMessage`, a `SipError`."""
+    try:
+        return _parse(data)
+    except SipError as error:
+        raise MalformedMessage(error, _salvage(data)) from None
+
+
+def _parse(data: bytes) -> Request | Response:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise SipError("too-large", "message is too large", status=513)
+    if data[:2] == b"\r\n":
+        data = data.lstrip(b"\r\n")  # RFC 3261 7.5
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        raise SipError("truncated", "end of the header is missing")
+    if end > MAX_HEAD_BYTES:
+        raise SipError("too-large", "header is too large", status=513)
+    head = data[:end].decode("utf-8", "surrogateescape")
+    lines = head.split("\r\n")
+    breaks = len(lines) - 1
+    if breaks > MAX_HEADER_LINES:
+        raise SipError("too-large", "too many header lines", status=513)
+    if head.count("\n") != breaks or head.count("\r") != breaks:
+        raise SipError("line-end", "line end without its other half")
+    message = _parse_start_line(lines[0])
+    del lines[0]
+    names: list[str | None] = [_lookup_name(line[: line.find(":") + 1]) for line in lines]
+    if None in names:
+        names, lines = _name_lines(lines)
+    message.size = len(data)
+    message._names = names  # type: ignore[assignment]  # no None is left
+    message._lines = lines
+    _check_presence(message, message._names)
+    _check_cseq(message)
+    message.body = _take_body(message, data, end + 4)
+    return message
+
+
+def _parse_start_line(line: str) -> Request | Response:
+    parts = line.split(" ")
+    if len(parts) == 3 and parts[2] == "SIP/2.0":
+        method, uri, _ = parts
+        if method not in _KNOWN_METHODS and not (is_token(method) and len(method) <= MAX_METHOD_CHARS):
+            raise SipError("start-line", "malformed method")
+        if ":" not in uri or uri[0] == "<":
+            raise SipError("start-line", "malformed Request-URI")
+        return Request(method, uri)
+    if line[:8] == "SIP/2.0 ":
+        status = parts[1]
+        if len(status) != 3 or not is_digits(status) or not "100" <= status <= "699" or line[11:12] != " ":
+            raise SipError("start-line", "malformed status line")
+        return Response(int(status), line[12:])
+    version = parts[-1] if len(parts) == 3 else parts[0]
+    if version[:4].upper() != "SIP/":
+        raise SipError("start-line", "malformed start line")
+    if version.upper() != "SIP/2.0":
+        raise SipError("version", "SIP version is not 2.0", status=505)
+    parts[2 if len(parts) == 3 and version is parts[2] else 0] = "SIP/2.0"  # any case will do (RFC 3261 7.1)
+    return _parse_start_line(" ".join(parts))
+
+
+def _name_lines(lines: list[str]) -> tuple[list[str | None], list[str]]:
+    """Canonical names and whole lines when some names are unusual or some lines folded (RFC 3261 7.3.1)."""
+    names: list[str | None] = []
+    whole: list[str] = []
+    folds: list[str] = []
+    for line in lines:
+        if line[:1] in (" ", "\t"):
+            if not whole:
+                raise SipError("header", "folded line without a header")
+            folds.append(line)
+            continue
+        if folds:
+            whole[-1] = "\r\n".join([whole[-1], *folds])
+            folds = []
+        colon = line.find(":")
+        names.append(_lookup_name(line[: colon + 1]) or canonical_name(line[: max(colon, 0)]))
+        whole.append(line)
+    if folds:
+        whole[-1] = "\r\n".join([whole[-1], *folds])
+    return names, whole
+
+
+def _check_presence(message: Message, names: list[str]) -> None:
+    present = set(names)
+    if not present >= _MANDATORY_SET:
+        missing = next(name for name in MANDATORY if name not in present)
+        raise SipError("missing-header", "mandatory header is missing", header=wire_name(missing))
+    if len(present) != len(names):
+        for name in SINGLE:
+            if names.count(name) > 1:
+                raise SipError("duplicate-header", "header may stand only once", header=wire_name(name))
+
+
+def _check_cseq(message: Request | Response) -> None:
+    cseq = message.cseq
+    if isinstance(message, Request) and cseq.method != message.method:
+        raise SipError("cseq", "CSeq method is not the method of the request", header="CSeq")  # RFC 3261 8.1.1.5
+
+
+def _take_body(message: Message, data: bytes, start: int) -> bytes:
+    if "content-length" not in message._names:
+        return data[start:]
+    value = message.get("content-length")
+    if not value or not is_digits(value):
+        raise SipError("content-length", "Content-Length is not a number", header="Content-Length")
+    held = len(data) - start
+    length = int(value) if len(value) <= 10 else MAX_MESSAGE_BYTES + 1
+    if length > held:
+        raise SipError("content-length", "body is shorter than Content-Length", header="Content-Length")
+    message._length = length
+    return data[start : start + length]  # what follows is dropped (RFC 3261 18.3)
+
+
+def _salvage(data: bytes) -> Request | None:
+    """The request with the headers that a response needs, when they can be read (RFC 3261 8.2.6.2)."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        return None
+    data = data.lstrip(b"\r\n")
+    end = data.find(b"\r\n\r\n")
+    head = data[: end if end >= 0 else None]
+    if len(head) > MAX_HEAD_BYTES or head.count(b"\n") > MAX_HEADER_LINES:
+        return None
+    first, _, rest = head.decode("utf-8", "surrogateescape").partition("\r\n")
+    method, _, uri = first.partition(" ")
+    if not is_token(method) or len(method) > MAX_METHOD_CHARS or "\n" in rest.replace("\r\n", ""):
+        return None
+    request = Request(method, uri.rpartition(" ")[0] or "sip:invalid")
+    try:
+        for name, line in zip(*_name_lines(rest.split("\r\n")), strict=True):
+            if name == "via" or (name in _MANDATORY_SET and name not in request._names):
+                request._names.append(name or "")
+                request._lines.append(line)
+        _check_presence(request, request._names)
+        _ = request.via
+    except SipError:
+        return None
+    request.size = len(data)
+    return request
+
+
+def _value(line: str) -> str:
+    value = line[line.find(":") + 1 :]
+    return unfold(value) if "\r" in value else value.strip(" \t")
+
+
+def _line(name: str, value: str) -> str:
+    return f"{wire_name(name)}: {_one_line(value)}"
+
+
+def _one_line(text: str) -> str:
+    """Refuse text that would add lines to the message: unescaped peer text may hold any character."""
+    if "\r" in text or "\n" in text:
+        raise SipError("line-end", "line end inside a value")
+    return text
+
+
+def _parse_call_id(value: str) -> str:
+    if " " in value or "\t" in value or len(value) > MAX_CALL_ID_CHARS:
+        raise SipError("call-id", "malformed Call-ID")
+    return value
+
+
+def _parse_top_via(value: str) -> Via:
+    if "," in value:
+        comma = first_comma(value)
+        if comma >= 0:
+            value = value[:comma].rstrip(" \t")
+    return Via.parse(value)
+
+
+def _parse_route(value: str) -> NameAddr:
+    if value[-1:] != ">" and "<" not in value:
+        raise SipError("address", "angle brackets expected")  # RFC 3261 20.34: name-addr only
+    return NameAddr.parse(value)
+
+
+def _parse_max_forwards(value: str) -> int:
+    return parse_number(value, below=256)
