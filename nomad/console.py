@@ -1,0 +1,121 @@
+"""The one object that the admin API, the pages and the commands ask or command. Implements `ports.Console`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from nomad import __version__
+from nomad.clock import Clock
+from nomad.edge.calls import CallTable
+from nomad.edge.guard import Guard
+from nomad.edge.switchboard import Switchboard
+from nomad.ports import (
+    BanView,
+    CallView,
+    Cdr,
+    CdrQuery,
+    CdrStore,
+    LocationStore,
+    Registration,
+    Spool,
+    Status,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What only the composition root can do or tell."""
+
+    reload: Callable[[], Awaitable[str]]
+    drain: Callable[[], None]
+    draining: Callable[[], bool]
+    listens: Callable[[], tuple[str, ...]]
+    radius: Callable[[], tuple[tuple[str, bool], ...]]
+    pbx: Callable[[], tuple[tuple[str, str], ...]]
+
+
+class EdgeConsole:
+    """A running edge, seen and commanded by an admin."""
+
+    def __init__(
+        self,
+        knobs: Knobs,
+        *,
+        calls: CallTable,
+        switchboard: Switchboard,
+        guard: Guard,
+        locations: LocationStore,
+        cdrs: CdrStore,
+        spool: Spool,
+        clock: Clock,
+    ) -> None:
+        self._knobs = knobs
+        self._calls = calls
+        self._switchboard = switchboard
+        self._guard = guard
+        self._locations = locations
+        self._cdrs = cdrs
+        self._spool = spool
+        self._clock = clock
+        self._started_at = clock.wall()
+
+    async def status(self) -> Status:
+        """The edge at a glance."""
+        return Status(
+            version=__version__,
+            started_at=self._started_at,
+            draining=self._knobs.draining(),
+            registrations=sum(len(each.bindings) for each in await self.registrations()),
+            calls=self._calls.live,
+            spool_records=self._spool.state().records,
+            listens=self._knobs.listens(),
+            radius=self._knobs.radius(),
+            pbx=self._knobs.pbx(),
+        )
+
+    async def registrations(self) -> Sequence[Registration]:
+        """Every registration, by user."""
+        return sorted([each async for each in self._locations.browse()], key=lambda each: each.user)
+
+    async def calls(self) -> Sequence[CallView]:
+        """Every call in progress, oldest first."""
+        return self._calls.views()
+
+    async def hangup(self, call: str) -> bool:
+        """End a call by its id with a BYE to both sides."""
+        found = self._calls.get(call)
+        if found is None:
+            return False
+        await self._switchboard.hang_up(found, cause="Admin-Reset")
+        return True
+
+    async def kick(self, user: str) -> int:
+        """Remove a user's registrations and end the user's calls."""
+        registration = await self._locations.get(user)
+        if registration.bindings:
+            await self._locations.save(replace(registration, bindings=()))
+        calls = [call for call in self._calls if call.user == user]
+        for call in calls:
+            await self._switchboard.hang_up(call, cause="Admin-Reset")
+        return len(registration.bindings) + len(calls)
+
+    async def bans(self) -> Sequence[BanView]:
+        """Banned addresses."""
+        return self._guard.bans(self._clock.monotonic(), self._clock.wall())
+
+    async def unban(self, address: str) -> bool:
+        """Lift a ban."""
+        return self._guard.unban(address)
+
+    async def cdrs(self, query: CdrQuery) -> Sequence[Cdr]:
+        """Call records, newest first."""
+        return await self._cdrs.query(query)
+
+    async def reload(self) -> str:
+        """Reload configuration and policy: "" when done, else why nothing changed."""
+        return await self._knobs.reload()
+
+    async def drain(self) -> None:
+        """Refuse new work; calls in progress go on."""
+        self._knobs.drain()

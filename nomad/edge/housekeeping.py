@@ -1,0 +1,68 @@
+"""What happens without anybody asking: limits reached, bindings expired, Interim-Updates due, old state forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from nomad import log, tasks
+from nomad.clock import Clock
+from nomad.edge.accounting import Accountant
+from nomad.edge.calls import CallTable
+from nomad.edge.proxy import Proxy
+from nomad.edge.switchboard import Switchboard
+from nomad.ports import LocationStore, Unavailable
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+
+
+class Housekeeping:
+    """Runs once a second."""
+
+    def __init__(
+        self,
+        *,
+        calls: CallTable,
+        proxy: Proxy,
+        switchboard: Switchboard,
+        accountant: Accountant,
+        locations: LocationStore,
+        clock: Clock,
+        interim_interval_s: int,
+    ) -> None:
+        self.interim_interval_s = interim_interval_s  # live
+        self._calls = calls
+        self._proxy = proxy
+        self._switchboard = switchboard
+        self._accountant = accountant
+        self._locations = locations
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Tick for as long as the edge runs."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """One round."""
+        now = self._clock.wall()
+        for call in self._calls.overdue(now):
+            tasks.spawn(self._switchboard.hang_up(call, cause="Session-Timeout"), name="limit")
+        await self._interim(now)
+        self._calls.forget(now)
+        self._proxy.forget(self._clock.monotonic())
+        try:
+            for user, binding in await self._locations.expire(now):
+                log.event(logger, "expired", level=logging.DEBUG, user=user, contact=binding.contact)
+        except Unavailable as error:
+            log.event(logger, "store-failed", level=logging.ERROR, what="locations", error=str(error))
+
+    async def _interim(self, now: float) -> None:
+        for call in self._calls:
+            period = call.grant.interim_interval_s or self.interim_interval_s
+            if period and call.answered_at is not None and now - max(call.interim_at, call.answered_at) >= period:
+                call.interim_at = now
+                await self._accountant.interim(call, now)
