@@ -20,8 +20,13 @@ QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 # Wider than gen-value (RFC 3261 25.1) by characters that phones put into tags and that separate nothing.
 _VALUE = r"[A-Za-z0-9\-.!%*_+`'~\[\]:/@?=&$()\u0080-\U0010ffff]++"
-_VALUE_AT = re.compile(_VALUE)
+_PLAIN_VALUE = re.compile(_VALUE)
 _PLAIN_PARAMS = re.compile(r"(?:;[A-Za-z0-9\-.!%*_+`'~]++(?:=" + _VALUE + r")?+)*+")
+_NAME_AND_VALUE = (
+    r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+(?:=[ \t]*+(?:(\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\")|(" + _VALUE + r"))[ \t]*+)"
+)
+_PARAM = re.compile(r";[ \t]*+" + _NAME_AND_VALUE + r"?+(?=;|\Z)", re.DOTALL)
+_AUTH_PARAM = re.compile(_NAME_AND_VALUE + r"(?:,[ \t]*+|\Z)", re.DOTALL)
 _LIST_MARK = re.compile(r'[",<]')
 _ESCAPED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_ESCAPE = re.compile(r'(["\\])')
@@ -164,11 +169,14 @@ def _scan_params(text: str) -> dict[str, str | None]:
     params: dict[str, str | None] = {}
     count = 0
     position = skip_blanks(text, 0)
-    while position < len(text):
-        if text[position] != ";":
-            raise SipError("parameter", "semicolon expected before a parameter")
-        name, value, position = scan_param(text, skip_blanks(text, position + 1))
-        params[name] = value
+    end = len(text)
+    while position < end:
+        match = _PARAM.match(text, position)
+        if match is None:
+            raise SipError("parameter", "malformed parameter")
+        name, quoted, value = match.groups()
+        params[name.lower()] = value if quoted is None else Quoted(unquote(quoted))
+        position = match.end()
         count += 1
         if count > MAX_PARAMS:
             break
@@ -176,28 +184,26 @@ def _scan_params(text: str) -> dict[str, str | None]:
     return params
 
 
-def scan_param(text: str, start: int) -> tuple[str, str | None, int]:
-    """One `name` or `name = value` at `start`: the name in lower case, the value, the position of what follows."""
-    match = TOKEN.match(text, start)
-    if match is None:
-        raise SipError("parameter", "parameter name expected")
-    name = match.group().lower()
-    position = skip_blanks(text, match.end())
-    if position == len(text) or text[position] != "=":
-        return name, None, position
-    position = skip_blanks(text, position + 1)
-    if text[position : position + 1] == '"':
-        end = quoted_end(text, position)
-        return name, Quoted(unquote(text[position:end])), skip_blanks(text, end)
-    match = _VALUE_AT.match(text, position)
-    if match is None:
-        raise SipError("parameter", "parameter value expected")
-    return name, match.group(), skip_blanks(text, match.end())
+def parse_auth_params(text: str, position: int) -> dict[str, str]:
+    """Comma-separated `name=value` from a position on; a repeated name could mean two things, so it is refused."""
+    params: dict[str, str] = {}
+    end = len(text)
+    while position < end:
+        match = _AUTH_PARAM.match(text, position)
+        if match is None:
+            raise SipError("auth", "malformed authentication parameter")
+        name, quoted, value = match.groups()
+        name = name.lower()
+        if name in params or len(params) == MAX_PARAMS:
+            raise SipError("auth", "authentication parameter repeated, or too many")
+        params[name] = value if quoted is None else unquote(quoted)
+        position = match.end()
+    return params
 
 
 def format_value(value: str) -> str:
     """A parameter value as it is written: in quotes when it was, or when it is no plain value."""
-    if type(value) is Quoted or _VALUE_AT.fullmatch(value) is None:
+    if type(value) is Quoted or _PLAIN_VALUE.fullmatch(value) is None:
         return quote(value)
     return value
 

@@ -11,15 +11,14 @@ from typing import NamedTuple, Self
 
 from nomad.sip.errors import SipError
 from nomad.sip.grammar import (
-    MAX_PARAMS,
     QUOTED,
     TOKEN,
     format_params,
     format_value,
     is_token,
+    parse_auth_params,
     parse_number,
     quote,
-    scan_param,
     skip_blanks,
     unquote,
 )
@@ -246,7 +245,7 @@ class _AuthValue:
         token = _TOKEN68.fullmatch(text[position:].rstrip(" \t"))
         if token is not None:
             return cls(match.group(), token=token.group())
-        return cls(match.group(), _scan_auth_params(text, position))
+        return cls(match.group(), parse_auth_params(text, position))
 
     def get(self, name: str) -> str:
         """A parameter, "" when absent."""
@@ -288,20 +287,3 @@ class Credentials(_AuthValue):
 
     __slots__ = ()
     _bare = _BARE_IN_CREDENTIALS
-
-
-def _scan_auth_params(text: str, position: int) -> dict[str, str]:
-    """Comma-separated `name=value`; a repeated name is an attack on the check that follows, so refused."""
-    params: dict[str, str] = {}
-    while True:
-        name, value, position = scan_param(text, position)
-        if value is None:
-            raise SipError("auth", "authentication parameter without a value")
-        if name in params or len(params) == MAX_PARAMS:
-            raise SipError("auth", "authentication parameter repeated, or too many")
-        params[name] = value
-        if position == len(text):
-            return params
-        if text[position] != ",":
-            raise SipError("auth", "comma expected between authentication parameters")
-        position = skip_blanks(text, position + 1)

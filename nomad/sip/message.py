@@ -6,8 +6,9 @@ opaque.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from nomad.sip.errors import SipError
 from nomad.sip.grammar import (
@@ -16,10 +17,9 @@ from nomad.sip.grammar import (
     is_token,
     parse_delta_seconds,
     parse_number,
-    split_elements,
-    unfold,
 )
 from nomad.sip.headers import CSeq, NameAddr, Via
+from nomad.sip.lines import HeaderLines, line_value, one_line
 from nomad.sip.names import CANONICAL, canonical_name, wire_name
 from nomad.sip.uri import Uri
 
@@ -37,6 +37,7 @@ _KNOWN_METHODS: Final = frozenset(
     {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "SUBSCRIBE"}
     | {"NOTIFY", "PUBLISH", "INFO", "REFER", "MESSAGE", "UPDATE"}
 )
+_VERSION: Final = re.compile(r"SIP/[0-9]{1,5}\.[0-9]{1,5}")
 _lookup_name: Final = CANONICAL.get
 
 T = TypeVar("T")
@@ -50,146 +51,17 @@ class MalformedMessage(SipError):
         self.request = request
 
 
-class Message:
+class Message(HeaderLines):
     """What requests and responses share. Change one only while you build it; `copy` before you change another's."""
 
-    __slots__ = ("_length", "_lines", "_names", "_typed", "body", "size")
+    __slots__ = ("body", "size")
 
     is_request: bool
 
     def __init__(self) -> None:
+        super().__init__()
         self.body = b""
         self.size = 0  # bytes as received, 0 when built
-        self._names: list[str] = []  # canonical names, one per line
-        self._lines: list[str] = []  # whole lines as on the wire, folds included
-        self._typed: dict[str, Any] = {}  # parsed values by header; lists under the name and "*"
-        self._length = -1  # what Content-Length says, -1 when it is absent
-
-    # -- header lines ----------------------------------------------------------------------------------------------
-
-    def get(self, name: str) -> str | None:
-        """The value of the first line of that name, None when there is none."""
-        if name not in self._names:
-            return None
-        return _value(self._lines[self._names.index(name)])
-
-    def get_all(self, name: str) -> list[str]:
-        """The value of each line of that name."""
-        if name not in self._names:
-            return []
-        return [_value(line) for held, line in zip(self._names, self._lines, strict=True) if held == name]
-
-    def elements(self, name: str) -> list[str]:
-        """The elements of a comma-separated header over all its lines (RFC 3261 7.3.1)."""
-        values = self.get_all(name)
-        if not values:
-            return values
-        try:
-            return split_elements(values[0] if len(values) == 1 else ",".join(values))
-        except SipError as error:
-            error.header = wire_name(name)
-            raise
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a line."""
-        return name in self._names
-
-    def set(self, name: str, value: str) -> None:
-        """Put this value into the first line of that name and drop the others; append a line when there is none."""
-        line = _line(name, value)
-        names = self._names
-        if name not in names:
-            names.append(name)
-            self._lines.append(line)
-        else:
-            index = names.index(name)
-            self._lines[index] = line
-            if names.count(name) > 1:
-                self._remove_from(name, index + 1)
-        self._changed(name)
-
-    def add(self, name: str, value: str) -> None:
-        """Append a line."""
-        self._lines.append(_line(name, value))
-        self._names.append(name)
-        self._changed(name)
-
-    def prepend(self, name: str, value: str) -> None:
-        """Put a line above the first one of that name, or above all when there is none."""
-        line = _line(name, value)
-        index = self._names.index(name) if name in self._names else 0
-        self._lines.insert(index, line)
-        self._names.insert(index, name)
-        self._changed(name)
-
-    def remove(self, name: str) -> int:
-        """Drop every line of that name; tells how many there were."""
-        if name not in self._names:
-            return 0
-        removed = self._remove_from(name, 0)
-        self._changed(name)
-        return removed
-
-    def take_lines(self, other: Message, names: frozenset[str]) -> None:
-        """Append another message's lines of these names, in their order and as they stand."""
-        for name, line in zip(other._names, other._lines, strict=True):
-            if name in names:
-                self._names.append(name)
-                self._lines.append(line)
-
-    def pop_first(self, name: str) -> str | None:
-        """Take out the first list element of a header, also when its line holds more; None when there is none."""
-        index, first, rest = self._first_element(name)
-        if index < 0:
-            return None
-        if rest:
-            self._lines[index] = _line(name, rest)
-        else:
-            del self._lines[index], self._names[index]
-        self._changed(name)
-        return first
-
-    def replace_first(self, name: str, value: str) -> None:
-        """Put this value in the place of the first list element; append a line when there is none."""
-        index, _, rest = self._first_element(name)
-        if index < 0:
-            self.add(name, value)
-            return
-        self._lines[index] = _line(name, f"{value}, {rest}" if rest else value)
-        self._changed(name)
-
-    def _first_element(self, name: str) -> tuple[int, str, str]:
-        """Line number, first element and what follows it in that line; lines without any element are passed over."""
-        for index, held in enumerate(self._names):
-            if held != name:
-                continue
-            value = _value(self._lines[index])
-            while value:
-                if "," not in value:
-                    return index, value, ""
-                comma = first_comma(value)
-                if comma < 0:
-                    return index, value, ""
-                first, value = value[:comma].strip(" \t"), value[comma + 1 :].strip(" \t")
-                if first:
-                    return index, first, value
-        return -1, "", ""
-
-    def _remove_from(self, name: str, start: int) -> int:
-        names, lines = self._names, self._lines
-        kept = [index for index in range(start, len(names)) if names[index] != name]
-        removed = len(names) - start - len(kept)
-        lines[start:] = [lines[index] for index in kept]
-        names[start:] = [names[index] for index in kept]
-        return removed
-
-    def _changed(self, name: str) -> None:
-        typed = self._typed
-        if typed:
-            typed.pop(name, None)
-            typed.pop(name + "*", None)
-        if name == "content-length":
-            self._length = -2  # unknown: encode puts it right
 
     # -- typed values ----------------------------------------------------------------------------------------------
 
@@ -327,8 +199,8 @@ class Request(Message):
 
     def __init__(self, method: str, uri: str) -> None:
         super().__init__()
-        self.method = _one_line(method)
-        self.uri_text = _one_line(uri)
+        self.method = one_line(method)
+        self.uri_text = one_line(uri)
         self._uri: Uri | None = None
 
     @property
@@ -340,7 +212,7 @@ class Request(Message):
 
     def set_uri(self, text: str) -> None:
         """Change the Request-URI."""
-        self.uri_text = _one_line(text)
+        self.uri_text = one_line(text)
         self._uri = None
 
     def check(self) -> None:
@@ -373,7 +245,7 @@ class Response(Message):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__()
         self.status = status
-        self.reason = _one_line(reason)
+        self.reason = one_line(reason)
 
     def copy(self) -> Self:
         """An independent copy."""
@@ -398,7 +270,8 @@ def parse_message(data: bytes) -> Request | Response:
 
 
 def _parse(data: bytes) -> Request | Response:
-    if len(data) > MAX_MESSAGE_BYTES:
+    size = len(data)
+    if size > MAX_MESSAGE_BYTES:
         raise SipError("too-large", "message is too large", status=513)
     if data[:2] == b"\r\n":
         data = data.lstrip(b"\r\n")  # RFC 3261 7.5
@@ -407,24 +280,33 @@ def _parse(data: bytes) -> Request | Response:
         raise SipError("truncated", "end of the header is missing")
     if end > MAX_HEAD_BYTES:
         raise SipError("too-large", "header is too large", status=513)
-    head = data[:end].decode("utf-8", "surrogateescape")
-    lines = head.split("\r\n")
-    breaks = len(lines) - 1
-    if breaks > MAX_HEADER_LINES:
+    lines = data[:end].decode("utf-8", "surrogateescape").split("\r\n")
+    if len(lines) > MAX_HEADER_LINES:
         raise SipError("too-large", "too many header lines", status=513)
-    if head.count("\n") != breaks or head.count("\r") != breaks:
+    joined = "".join(lines)
+    if "\n" in joined or "\r" in joined:
         raise SipError("line-end", "line end without its other half")
     message = _parse_start_line(lines[0])
     del lines[0]
-    names: list[str | None] = [_lookup_name(line[: line.find(":") + 1]) for line in lines]
-    if None in names:
-        names, lines = _name_lines(lines)
-    message.size = len(data)
-    message._names = names  # type: ignore[assignment]  # no None is left
+    names: list[str] = []
+    for line in lines:
+        raw, colon, _ = line.partition(":")
+        name = _lookup_name(raw)
+        if name is None or not colon:
+            names, lines = _name_lines(lines)
+            break
+        names.append(name)
+    message.size = size
+    message._names = names
     message._lines = lines
-    _check_presence(message, message._names)
+    _check_presence(names)
     _check_cseq(message)
-    message.body = _take_body(message, data, end + 4)
+    if "content-length" in names:
+        length = _parse_length(line_value(lines[names.index("content-length")]), len(data) - end - 4)
+        message._length = length
+        message.body = data[end + 4 : end + 4 + length]  # what follows is dropped (RFC 3261 18.3)
+    else:
+        message.body = data[end + 4 :]
     return message
 
 
@@ -442,18 +324,26 @@ def _parse_start_line(line: str) -> Request | Response:
         if len(status) != 3 or not is_digits(status) or not "100" <= status <= "699" or line[11:12] != " ":
             raise SipError("start-line", "malformed status line")
         return Response(int(status), line[12:])
-    version = parts[-1] if len(parts) == 3 else parts[0]
-    if version[:4].upper() != "SIP/":
+    return _parse_odd_start(parts)
+
+
+def _parse_odd_start(parts: list[str]) -> Request | Response:
+    """A start line with another version, or with ours in another case (RFC 3261 7.1)."""
+    index = 2 if len(parts) == 3 and parts[0][:4].upper() != "SIP/" else 0
+    version = parts[index].upper()
+    if _VERSION.fullmatch(version) is None:
         raise SipError("start-line", "malformed start line")
-    if version.upper() != "SIP/2.0":
+    if version != "SIP/2.0":
         raise SipError("version", "SIP version is not 2.0", status=505)
-    parts[2 if len(parts) == 3 and version is parts[2] else 0] = "SIP/2.0"  # any case will do (RFC 3261 7.1)
+    if parts[index] == version:
+        raise SipError("start-line", "malformed start line")
+    parts[index] = version
     return _parse_start_line(" ".join(parts))
 
 
-def _name_lines(lines: list[str]) -> tuple[list[str | None], list[str]]:
+def _name_lines(lines: list[str]) -> tuple[list[str], list[str]]:
     """Canonical names and whole lines when some names are unusual or some lines folded (RFC 3261 7.3.1)."""
-    names: list[str | None] = []
+    names: list[str] = []
     whole: list[str] = []
     folds: list[str] = []
     for line in lines:
@@ -465,15 +355,17 @@ def _name_lines(lines: list[str]) -> tuple[list[str | None], list[str]]:
         if folds:
             whole[-1] = "\r\n".join([whole[-1], *folds])
             folds = []
-        colon = line.find(":")
-        names.append(_lookup_name(line[: colon + 1]) or canonical_name(line[: max(colon, 0)]))
+        raw, colon, _ = line.partition(":")
+        if not colon:
+            raise SipError("header", "header line without a colon")
+        names.append(_lookup_name(raw) or canonical_name(raw))
         whole.append(line)
     if folds:
         whole[-1] = "\r\n".join([whole[-1], *folds])
     return names, whole
 
 
-def _check_presence(message: Message, names: list[str]) -> None:
+def _check_presence(names: list[str]) -> None:
     present = set(names)
     if not present >= _MANDATORY_SET:
         missing = next(name for name in MANDATORY if name not in present)
@@ -485,23 +377,22 @@ def _check_presence(message: Message, names: list[str]) -> None:
 
 
 def _check_cseq(message: Request | Response) -> None:
-    cseq = message.cseq
+    number, _, method = line_value(message._lines[message._names.index("cseq")]).partition(" ")
+    if method in _KNOWN_METHODS and len(number) < 10 and number.isascii() and number.isdigit():
+        cseq = message._typed["cseq"] = CSeq(int(number), method)
+    else:
+        cseq = message.cseq
     if isinstance(message, Request) and cseq.method != message.method:
         raise SipError("cseq", "CSeq method is not the method of the request", header="CSeq")  # RFC 3261 8.1.1.5
 
 
-def _take_body(message: Message, data: bytes, start: int) -> bytes:
-    if "content-length" not in message._names:
-        return data[start:]
-    value = message.get("content-length")
-    if not value or not is_digits(value):
+def _parse_length(value: str, held: int) -> int:
+    if not is_digits(value):
         raise SipError("content-length", "Content-Length is not a number", header="Content-Length")
-    held = len(data) - start
     length = int(value) if len(value) <= 10 else MAX_MESSAGE_BYTES + 1
     if length > held:
         raise SipError("content-length", "body is shorter than Content-Length", header="Content-Length")
-    message._length = length
-    return data[start : start + length]  # what follows is dropped (RFC 3261 18.3)
+    return length
 
 
 def _salvage(data: bytes) -> Request | None:
@@ -521,30 +412,14 @@ def _salvage(data: bytes) -> Request | None:
     try:
         for name, line in zip(*_name_lines(rest.split("\r\n")), strict=True):
             if name == "via" or (name in _MANDATORY_SET and name not in request._names):
-                request._names.append(name or "")
+                request._names.append(name)
                 request._lines.append(line)
-        _check_presence(request, request._names)
+        _check_presence(request._names)
         _ = request.via
     except SipError:
         return None
     request.size = len(data)
     return request
-
-
-def _value(line: str) -> str:
-    value = line[line.find(":") + 1 :]
-    return unfold(value) if "\r" in value else value.strip(" \t")
-
-
-def _line(name: str, value: str) -> str:
-    return f"{wire_name(name)}: {_one_line(value)}"
-
-
-def _one_line(text: str) -> str:
-    """Refuse text that would add lines to the message: unescaped peer text may hold any character."""
-    if "\r" in text or "\n" in text:
-        raise SipError("line-end", "line end inside a value")
-    return text
 
 
 def _parse_call_id(value: str) -> str:

@@ -49,7 +49,7 @@ COMPACT: Final = {
 
 _WIRE: Final[dict[str, str]] = {name.lower(): name for name in _USUAL.split()}
 
-# Raw spelling with its colon -> canonical name: what arrives nearly always. The colon keeps a bare "Via" out.
+# Raw spelling -> canonical name: what arrives nearly always.
 CANONICAL: Final[dict[str, str]] = {}
 
 
@@ -57,9 +57,9 @@ def _learn() -> None:
     for canonical, usual in _WIRE.items():
         titled = "-".join([part.capitalize() for part in canonical.split("-")])
         for spelling in (usual, canonical, titled, canonical.upper()):
-            CANONICAL[f"{spelling}:"] = canonical
+            CANONICAL[spelling] = canonical
     for short, canonical in COMPACT.items():
-        CANONICAL[f"{short}:"] = CANONICAL[f"{short.upper()}:"] = next(name for name in _WIRE if name == canonical)
+        CANONICAL[short] = CANONICAL[short.upper()] = canonical
 
 
 _learn()
