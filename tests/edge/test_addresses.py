@@ -1,0 +1,46 @@
+import pytest
+
+from nomad.edge.addresses import OwnAddresses
+from nomad.sip.events import Flow
+from nomad.sip.uri import Uri
+
+OWN = OwnAddresses(
+    ["inria.example", "sip.inria.example"],
+    [("udp", "192.0.2.1", 5060), ("tls", "192.0.2.1", 5061), ("udp", "2001:db8::1", 5060)],
+    outside="203.0.113.7",
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "ours"),
+    [
+        ("sip:alice@inria.example", True),
+        ("sip:alice@INRIA.example", True),
+        ("sip:sip.inria.example;lr", True),
+        ("sip:inria.example:5060", True),
+        ("sip:inria.example:5070", False),
+        ("sip:192.0.2.1", True),
+        ("sip:192.0.2.1:5070", False),
+        ("sips:192.0.2.1", True),
+        ("sip:203.0.113.7:5060", True),
+        ("sip:[2001:db8::1]:5060", True),
+        ("sip:192.0.2.2", False),
+        ("sip:evil.example", False),
+        ("sip:192.0.2.1;transport=tls", True),
+    ],
+)
+def test_which_uris_name_us(uri: str, ours: bool) -> None:
+    assert OWN.is_us(Uri.parse(uri)) is ours
+
+
+def test_peers_outside_see_the_advertised_address_and_the_pbx_the_inner_one() -> None:
+    own = OwnAddresses(["x"], [("udp", "0.0.0.0", 5060)], outside="203.0.113.7", inside={"10.0.0.9": "10.0.0.1"})
+    assert own.sent_by(Flow("udp", ("0.0.0.0", 5060), ("198.51.100.1", 9))) == "203.0.113.7:5060"
+    assert own.sent_by(Flow("udp", ("0.0.0.0", 5060), ("10.0.0.9", 5060))) == "10.0.0.1:5060"
+    assert own.is_us(Uri.parse("sip:10.0.0.1"))
+
+
+def test_record_route_names_transport_and_call() -> None:
+    flow = Flow("tcp", ("2001:db8::1", 5060), ("2001:db8::2", 9), 3)
+    own = OwnAddresses(["x"], [("tcp", "2001:db8::1", 5060)])
+    assert own.record_route(flow, "abc") == "<sip:[2001:db8::1]:5060;transport=tcp;lr;c=abc>"
