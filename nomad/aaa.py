@@ -1,0 +1,150 @@
+"""Authenticator and AccountingSink over `radius.client`: proofs to Access-Requests, records to Accounting-Requests.
+
+RFC 2865, 2866, 5090 and draft-sterman. Decides nothing and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+
+from nomad.ports import AccountingRecord, Grant, Proof, Refusal, Unavailable
+from radius import digest
+from radius.attributes import NOMAD, encode, encoder
+from radius.client import Pool
+from radius.digest import Digest
+from radius.errors import EncodingError, PacketError, RadiusUnavailable
+from radius.packet import Code, Packet, Type, attribute
+
+ADDRESS, EXTENSION, GROUP, DISPLAY_NAME = 1, 2, 3, 4  # of the vendor "Nomad"
+SIP_AOR = 122  # RFC 5090 3.20
+MAX_DELAY_S = 0xFFFFFFFF
+_DIALECTS = {"sterman": digest.to_sterman, "rfc5090": digest.to_rfc5090}
+
+
+class RadiusAuthenticator:
+    """Checks digest credentials by RADIUS."""
+
+    def __init__(
+        self, pool: Pool, *, dialect: str = "sterman", nas_identifier: str = "nomad", nas_address: str = ""
+    ) -> None:
+        self._pool = pool
+        self._rfc5090 = dialect == "rfc5090"
+        self._to_attributes = _DIALECTS[dialect]
+        # What is the same in every request. RFC 2865 4.1: NAS-IP-Address or NAS-Identifier must be there.
+        self._fixed = encode([("Service-Type", "Sip-Session"), ("NAS-Identifier", nas_identifier)])
+        if nas_address:
+            version = ipaddress.ip_address(nas_address).version
+            self._fixed += encode([("NAS-IP-Address" if version == 4 else "NAS-IPv6-Address", nas_address)])
+
+    async def check(self, proof: Proof) -> Grant | Refusal:
+        """Ask a RADIUS server. Raises `Unavailable` when none answered in time."""
+        try:
+            reply = await self._pool.request(Code.ACCESS_REQUEST, self._attributes(proof))
+        except EncodingError:
+            return Refusal()  # longer than any credentials that a server could know
+        except RadiusUnavailable as error:
+            raise Unavailable(f"RADIUS authentication: {error}") from None
+        try:
+            return _grant(reply, proof) if reply.code == Code.ACCESS_ACCEPT else Refusal(_message(reply))
+        except PacketError as error:
+            raise Unavailable(f"RADIUS authentication: reply cannot be used: {error.text}") from None
+
+    def _attributes(self, proof: Proof) -> bytes:
+        credentials = Digest(
+            username=proof.username,
+            realm=proof.realm,
+            nonce=proof.nonce,
+            uri=proof.uri,
+            method=proof.method,
+            response=proof.response,
+            algorithm=proof.algorithm,
+            qop=proof.qop,
+            nc=proof.nc,
+            cnonce=proof.cnonce,
+            opaque=proof.opaque,
+            body_hash=proof.body_hash,
+        )
+        body = attribute(Type.USER_NAME, proof.username.encode("utf-8", "surrogateescape")) + self._fixed
+        body += self._to_attributes(credentials)
+        if self._rfc5090 and proof.address:
+            body += attribute(SIP_AOR, f"sip:{proof.address}".encode("utf-8", "surrogateescape"))
+        return body
+
+
+class RadiusAccounting:
+    """Delivers accounting records by RADIUS."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        nas_identifier: str = "nomad",
+        nas_address: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._fixed = encode([("NAS-Identifier", nas_identifier)])
+        if nas_address:
+            version = ipaddress.ip_address(nas_address).version
+            self._fixed += encode([("NAS-IP-Address" if version == 4 else "NAS-IPv6-Address", nas_address)])
+
+    async def send(self, record: AccountingRecord) -> None:
+        """Return when a server acknowledged the record. Raises `Unavailable`."""
+        try:
+            await self._pool.request(Code.ACCOUNTING_REQUEST, self._attributes(record))
+        except RadiusUnavailable as error:
+            raise Unavailable(f"RADIUS accounting: {error}") from None
+        except EncodingError as error:
+            raise Unavailable(f"RADIUS accounting: record {record.id} cannot be sent: {error}") from None
+
+    def _attributes(self, record: AccountingRecord) -> bytes:
+        at = int(record.at)
+        # RFC 2866 5.2: what the record waited before this try; the event itself was at Event-Timestamp.
+        delay = min(max(0, int(self._clock() - record.at)), MAX_DELAY_S)
+        parts = [
+            _STATUS_TYPE(record.status),
+            self._fixed,
+            _SESSION_ID(record.session),
+            _EVENT_TIMESTAMP(max(0, at)),
+            _DELAY_TIME(delay),
+        ]
+        if record.user:
+            parts.append(_USER_NAME(record.user))
+        parts += [encoder(name)(value) for name, value in record.attributes]
+        return b"".join(parts)
+
+
+_STATUS_TYPE = encoder("Acct-Status-Type")
+_SESSION_ID = encoder("Acct-Session-Id")
+_EVENT_TIMESTAMP = encoder("Event-Timestamp")
+_DELAY_TIME = encoder("Acct-Delay-Time")
+_USER_NAME = encoder("User-Name")
+
+
+def _grant(reply: Packet, proof: Proof) -> Grant:
+    """An Access-Accept as a grant. Raises `PacketError`."""
+    own: dict[int, list[str]] = {}
+    for kind, value in reply.vendor(NOMAD):
+        own.setdefault(kind, []).append(value.decode("utf-8", "replace"))
+    groups = own.get(GROUP, []) + [value.decode("utf-8", "replace") for value in reply.get_all(Type.FILTER_ID)]
+    return Grant(
+        user=reply.text(Type.USER_NAME) or proof.username.partition("@")[0],
+        addresses=tuple(address.lower() for address in own.get(ADDRESS, [])),
+        extension=next(iter(own.get(EXTENSION, [])), ""),
+        groups=tuple(dict.fromkeys(groups)),
+        classes=tuple(reply.get_all(Type.CLASS)),
+        display_name=next(iter(own.get(DISPLAY_NAME, [])), ""),
+        session_timeout_s=reply.integer(Type.SESSION_TIMEOUT),
+        idle_timeout_s=reply.integer(Type.IDLE_TIMEOUT),
+        interim_interval_s=reply.integer(Type.ACCT_INTERIM_INTERVAL),
+        message=_message(reply),
+    )
+
+
+def _message(reply: Packet) -> str:
+    """Every Reply-Message in order (RFC 2865 5.18), without what does not belong into a line."""
+    text = "".join(value.decode("utf-8", "replace") for value in reply.get_all(Type.REPLY_MESSAGE))
+    return "".join(character if character.isprintable() else " " for character in text).strip()

@@ -1,0 +1,199 @@
+"""`radius.toml` as frozen structs. Unknown keys are refused; secrets come from files or NOMAD_* variables.
+
+Every change needs a restart, except the people in an LDIF file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from radius.entries import Names
+from radius.errors import ConfigError
+from radius.handler import Rules
+from radius.ports import Client
+from radius.server import Clients
+
+Words = str | tuple[str, ...]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A table of the configuration file."""
+
+
+class Listen(Struct, frozen=True):
+    """Addresses to listen on."""
+
+    auth: str = "127.0.0.1:1812"
+    acct: str = "127.0.0.1:1813"
+
+
+class ClientTable(Struct, frozen=True):
+    """One RADIUS client, or a network of them."""
+
+    address: str
+    """Address or network."""
+    name: str = ""
+    secret_file: str = ""
+    """File with the shared secret; or the variable NOMAD_RADIUS_SECRET."""
+    require_message_authenticator: bool = True
+    """False only for old clients that cannot sign: then a forger can make the server answer (CVE-2024-3596)."""
+
+
+class Attributes(Struct, frozen=True):
+    """What the directory calls things; several names in order of preference."""
+
+    login: Words = Names().login
+    mail: Words = Names().mail
+    extension: Words = Names().extension
+    password: Words = Names().password
+    ha1: Words = Names().ha1
+    groups: Words = Names().groups
+    display_name: Words = Names().display_name
+    disabled: Words = Names().disabled
+
+    def names(self) -> Names:
+        """The same for the directory."""
+        given: dict[str, Any] = {name: _words(getattr(self, name)) for name in self.__struct_fields__}
+        return Names(**given)
+
+
+class DirectoryTable(Struct, frozen=True):
+    """Where people are."""
+
+    url: Words = ""
+    """file:people.ldif, or one or more of ldap://host:port and ldaps://host:port, in order of preference."""
+    base: str = ""
+    bind_dn: str = ""
+    bind_password_file: str = ""
+    """File with the bind password; or the variable NOMAD_DIRECTORY_PASSWORD."""
+    start_tls: bool = False
+    ca_file: str = ""
+    """Certificates that sign the LDAP server's; "" means those of the system."""
+    timeout_s: float = 1.0
+    """How long one look-up may take."""
+    connections: int = 4
+    cache_s: float = 10.0
+    """How long a person is remembered; 0 for not at all."""
+    negative_cache_s: float = 2.0
+    """How long it is remembered that there is nobody of a name."""
+    attributes: Attributes = Attributes()
+
+
+class Answer(Struct, frozen=True):
+    """What every Access-Accept carries."""
+
+    session_timeout_s: int | None = None
+    idle_timeout_s: int | None = None
+    interim_interval_s: int | None = None
+    message: str = ""
+    classes: tuple[str, ...] = ()
+
+
+class Config(Struct, frozen=True):
+    """`radius.toml`."""
+
+    client: tuple[ClientTable, ...]
+    directory: DirectoryTable
+    listen: Listen = Listen()
+    domains: tuple[str, ...] = ()
+    """Domains that people may put behind their login, and in which their login is a SIP address."""
+    realms: tuple[str, ...] = ()
+    """Digest realms that are accepted; none given: every one."""
+    answer: Answer = Answer()
+    detail: str = ""
+    """File for accounting records, one JSON object a line; "" for none."""
+    detail_sync: bool = True
+    """Whether a record is on the disk before it is acknowledged."""
+    folder: str = ""
+    """Where relative file names start; set by `load`."""
+
+    def path(self, name: str) -> Path:
+        """A file named in the configuration."""
+        return Path(self.folder, name)
+
+    def clients(self) -> Clients:
+        """The clients with their secrets. Raises `ConfigError`."""
+        found = {}
+        for place, table in enumerate(self.client):
+            try:
+                network = str(ipaddress.ip_network(table.address, strict=False))
+            except ValueError:
+                raise ConfigError(f"client[{place}].address: '{table.address}' is no address or network") from None
+            secret = self.secret(table.secret_file, "NOMAD_RADIUS_SECRET")
+            if not secret:
+                raise ConfigError(
+                    f"client[{place}].secret_file: is missing or empty; name a file, or set NOMAD_RADIUS_SECRET"
+                )
+            name = table.name or table.address
+            found[network] = Client(name, secret, table.require_message_authenticator)
+        return Clients(found)
+
+    def rules(self) -> Rules:
+        """How the server answers."""
+        answer = self.answer
+        return Rules(
+            domains=tuple(domain.lower() for domain in self.domains),
+            realms=self.realms,
+            session_timeout_s=answer.session_timeout_s,
+            idle_timeout_s=answer.idle_timeout_s,
+            interim_interval_s=answer.interim_interval_s,
+            welcome=answer.message,
+            classes=tuple(value.encode() for value in answer.classes),
+        )
+
+    def secret(self, file: str, variable: str) -> bytes:
+        """A secret from its file or else its variable; b"" when neither is given. Raises `ConfigError`."""
+        if not file:
+            return os.environ.get(variable, "").encode()
+        try:
+            return self.path(file).read_bytes().strip(b"\r\n")
+        except OSError as error:
+            raise ConfigError(f"{self.path(file)}: secret cannot be read: {error.strerror}") from None
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file. Raises `ConfigError`."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; give the file with -c") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    try:
+        config = msgspec.convert(tree, Config)
+        config = msgspec.structs.replace(config, folder=str(path.parent.resolve()))
+        config.clients()
+    except (msgspec.ValidationError, ConfigError) as error:
+        raise ConfigError(f"{path}: {_readable(str(error))}") from None
+    return config
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """host:port, with an IPv6 address in brackets. Raises `ConfigError`."""
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:([0-9]{1,5})|([^:\[\]\s]+):([0-9]{1,5})", text)
+    port = int(found.group(2) or found.group(4)) if found else 65536
+    if found is None or port > 65535:
+        raise ConfigError(f"'{text}': write host:port, with an IPv6 address in brackets")
+    return found.group(1) or found.group(3), port
+
+
+def urls(table: DirectoryTable) -> tuple[str, ...]:
+    """The directory's URLs."""
+    return _words(table.url)
+
+
+def _words(value: Words) -> tuple[str, ...]:
+    return ((value,) if value else ()) if isinstance(value, str) else value
+
+
+def _readable(message: str) -> str:
+    """msgspec's `what - at `$.a.b`` as `a.b: what`."""
+    found = re.search(r"(.*) - at `\$\.?([^`]*)`", message)
+    return f"{found.group(2)}: {found.group(1)}" if found else message

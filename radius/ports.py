@@ -1,0 +1,84 @@
+"""The seams of the server: where people, clients and accounting records are, and who answers a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from radius.packet import Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody in the directory, as far as RADIUS needs it."""
+
+    login: str  # canonical
+    logins: frozenset[str] = frozenset()  # every name that the person may type, lower case
+    mails: tuple[str, ...] = ()
+    extension: str = ""
+    groups: tuple[str, ...] = ()
+    display_name: str = ""
+    password: str | None = field(default=None, repr=False)  # clear text
+    password_hash: str = field(default="", repr=False)  # {SSHA}..., good for PAP only
+    ha1: Mapping[tuple[str, str, str], str] = field(default_factory=dict, repr=False)
+    """Hex HA1 by algorithm, user name and realm; user name and realm are "" where the value is for any."""
+    disabled: bool = False
+    classes: tuple[bytes, ...] = ()
+
+
+class Directory(Protocol):
+    """Looks people up."""
+
+    async def find(self, login: str) -> Person | None:
+        """The one person with this login or mail address, None when there is none or more than one.
+
+        Raises `DirectoryUnavailable`.
+        """
+
+    async def ready(self) -> bool:
+        """Whether the directory can be asked just now."""
+
+    async def close(self) -> None:
+        """Give back what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A RADIUS client (a NAS) that may ask."""
+
+    name: str
+    secret: bytes = field(repr=False)
+    require_message_authenticator: bool = True
+
+
+class SecretSource(Protocol):
+    """Knows the clients and the secret shared with each."""
+
+    def find(self, address: str) -> Client | None:
+        """The client at this address, None for a stranger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer: a code and encoded attributes; the server adds authenticators and Proxy-State."""
+
+    code: int
+    attributes: bytes = b""
+
+
+class Handler(Protocol):
+    """Answers verified requests."""
+
+    async def handle(self, request: Packet, client: Client) -> Reply | None:
+        """The reply, None to stay silent so that the client asks another server."""
+
+
+class Ledger(Protocol):
+    """Where accounting records end up."""
+
+    async def write(self, record: Mapping[str, object]) -> None:
+        """Return when the record is stored. Raises `OSError`."""
+
+    async def close(self) -> None:
+        """Store what is left and close."""
