@@ -107,10 +107,8 @@ class FreeRadius:
 
 def write_dictionary(folder: Path) -> None:
     """What FreeRADIUS and radclient need to know of attributes, in a folder of its own."""
-    own = ROOT / "dictionaries" / "dictionary.nomad"
-    nomad = own if own.exists() else DATA / "dictionary.nomad"
-    local = DEPLOY / "dictionary"
-    lines = [f"$INCLUDE {path}" for path in ("/usr/share/freeradius/dictionary", nomad, local)]
+    nomad = ROOT / "dictionaries" / "dictionary.nomad"
+    lines = [f"$INCLUDE {path}" for path in ("/usr/share/freeradius/dictionary", nomad, DEPLOY / "dictionary")]
     (folder / "dictionary").write_text("\n".join(lines) + "\n")
 
 

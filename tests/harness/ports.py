@@ -15,7 +15,8 @@ _given: set[int] = set()
 _random = random.Random(os.getpid() ^ random.SystemRandom().getrandbits(32))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing holds this port over UDP or TCP."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
@@ -30,7 +31,7 @@ def free_range(count: int) -> int:
     for _ in range(2000):
         first = _random.randrange(LOWEST, HIGHEST - count, 2)
         block = range(first, first + count)
-        if _given.isdisjoint(block) and all(_is_free(port) for port in block):
+        if _given.isdisjoint(block) and all(is_free(port) for port in block):
             _given.update(block)
             return first
     raise RuntimeError(f"no {count} free ports in a row on {HOST}")

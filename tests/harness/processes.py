@@ -1,7 +1,8 @@
 """Programs under test: own process group, output in a file, gone when the test run is gone.
 
 A program is stopped by `stop`, else at the exit of the test run, else (the run was killed) by the kernel, which sends
-SIGKILL when its parent dies. Everything here blocks; tests of an asyncio edge call it through `asyncio.to_thread`.
+SIGKILL when the thread that started it ends: start programs in the main thread. Everything here blocks; a test whose
+edge runs in its own event loop calls the rest through `asyncio.to_thread`.
 """
 
 from __future__ import annotations
@@ -127,10 +128,12 @@ class Process:
     def wait(self, timeout_s: float) -> int:
         """Wait for its end and return the exit code; it is stopped when it takes too long."""
         try:
-            return self._popen.wait(timeout_s)
+            code = self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.stop()
             raise ProcessFailed(f"{self.name} did not end within {timeout_s:g} s:\n{self.output()[-3000:]}") from None
+        atexit.unregister(self.stop)
+        return code
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the program alone, not to its group."""
