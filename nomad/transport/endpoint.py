@@ -1,0 +1,361 @@
+"""The shell around `nomad.sip.stack`: bytes from sockets go in, its sends and events come out (RFC 3261 18, RFC 3581).
+
+Everything here is synchronous except opening and closing. Decides nothing about requests: that is the handler's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+
+from nomad.clock import Clock
+from nomad.ports import EventHandler, Gate, Target, Unavailable
+from nomad.sip.build import response_to
+from nomad.sip.errors import SipError
+from nomad.sip.events import ClientKey, Event, Flow, FlowClosed, RequestArrived, ServerKey
+from nomad.sip.message import Request, Response, parse_message
+from nomad.sip.stack import Stack
+from nomad.transport import stun
+from nomad.transport.connection import PONG, PlainWire, StreamLimits
+from nomad.transport.counters import Counters
+from nomad.transport.source import note_source, reply_flow
+from nomad.transport.stream import Streams
+from nomad.transport.tls import ServerTls
+from nomad.transport.udp import UdpSocket
+from nomad.transport.websocket import WebSocketWire
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.01  # timers that are due within one tick fire together
+PADDING = b"\r\n\0 \t"  # what phones send over UDP to keep a NAT binding, besides STUN
+
+
+class Endpoint:
+    """Implements `ports.Signalling` over real sockets.
+
+    Events reach the handler one after another. Those that its own calls cause come after it has returned, so a key that
+    `request` gave is known before anything is said about it.
+    """
+
+    def __init__(
+        self,
+        handler: EventHandler | None,
+        gate: Gate,
+        clock: Clock,
+        *,
+        stack: Stack | None = None,
+        counters: Counters | None = None,
+        limits: StreamLimits | None = None,
+        server_tls: ServerTls | None = None,
+        client_tls: ssl.SSLContext | None = None,
+        origins: Sequence[str] = (),
+    ) -> None:
+        """`handler` may be set later, before the first `listen`; `origins` are the pages that may open a WebSocket."""
+        self.handler = handler
+        self.counters = counters if counters is not None else Counters()
+        self.listens: list[str] = []
+        self._gate = gate
+        self._clock = clock
+        self._stack = stack if stack is not None else Stack()
+        self._server_tls = server_tls
+        self._origins = tuple(origins)
+        self._streams = Streams(
+            self,
+            gate,
+            clock,
+            counters=self.counters,
+            limits=limits if limits is not None else StreamLimits(),
+            closed=self._flow_closed,
+            client_tls=client_tls,
+        )
+        self._udp: dict[tuple[str, int], UdpSocket] = {}
+        self._late: list[Event] = []
+        self._pumping = False
+        self._pump_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    async def listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
+        """Listen at an address; returns it with the port that was bound. Raises `Unavailable`."""
+        if self.handler is None:
+            raise Unavailable("nobody handles events yet")
+        if transport == "udp":
+            udp = UdpSocket(self._datagram, self.counters)
+            await udp.open(host, port)
+            self._udp[udp.local] = udp
+            bound = udp.local
+        elif transport in ("tcp", "ws", "tls", "wss"):
+            if transport in ("tls", "wss") and self._server_tls is None:
+                raise Unavailable(f"{transport} needs a certificate")
+            bound = self._streams.listen(
+                transport,
+                host,
+                port,
+                wire=PlainWire if transport in ("tcp", "tls") else lambda: WebSocketWire(self._origins),
+                tls=self._server_tls if transport in ("tls", "wss") else None,
+            )
+        else:
+            raise Unavailable(f"transport {transport} is not spoken here")
+        self.listens.append(f"{transport}:{_bracketed(bound[0])}:{bound[1]}")
+        return bound
+
+    def stop_accepting(self) -> None:
+        """Take no new connections; everything that is open goes on."""
+        self._streams.stop_listening()
+
+    async def close(self) -> None:
+        """Close every connection and socket. Transactions that are not finished stay so."""
+        await self._streams.close()
+        for udp in list(self._udp.values()):
+            await udp.close()
+        self._udp.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- ports.Signalling --------------------------------------------------------------------------------------------
+
+    def respond(self, key: ServerKey, response: Response) -> None:
+        """Answer a request; final and provisional. Does nothing when the transaction is gone."""
+        self.counters.response(key.method, response.status)
+        now = self._clock.monotonic()
+        self._stack.respond(key, response, now)
+        self._after_call(now)
+
+    def request(self, request: Request, flow: Flow) -> ClientKey:
+        """Send a request in a new client transaction; its top Via must already carry our branch."""
+        now = self._clock.monotonic()
+        key = self._stack.request(request, flow, now)
+        self._after_call(now)
+        return key
+
+    def cancel(self, key: ClientKey, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """CANCEL an INVITE that has no final response yet, as soon as RFC 3261 9.1 allows."""
+        now = self._clock.monotonic()
+        self._stack.cancel(key, now, headers)
+        self._after_call(now)
+
+    def forward(self, message: Request | Response, flow: Flow) -> None:
+        """Send without a transaction: the ACK of a 2xx, a response that belongs to no transaction."""
+        if isinstance(message, Response):
+            self.counters.response(message.cseq.method, message.status)
+        self._transmit(message.encode(), flow)
+
+    async def connect(self, target: Target) -> Flow:
+        """A flow to a target, over an existing connection when there is one. Raises `Unavailable`."""
+        if target.transport != "udp":
+            return await self._streams.connect(target)
+        host = target.host.strip("[]")
+        return self._socket_towards(host, target.port).flow((host, target.port))
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes, flow: Flow) -> None:
+        """One message of a connection."""
+        now = self._clock.monotonic()
+        if self._gate.admits(flow.remote[0], now):
+            self._message(data, flow, now)
+        else:
+            self.counters.drop("gate")
+
+    def keepalive(self, flow: Flow) -> None:
+        """A connection answered a ping."""
+        self.counters.keepalive("crlf")
+
+    def unreadable(self, error: SipError, flow: Flow) -> None:
+        """A connection's bytes are no SIP stream; it will be closed."""
+        self._malformed(error, flow)
+
+    def _datagram(self, data: bytes, flow: Flow) -> None:
+        now = self._clock.monotonic()
+        if not self._gate.admits(flow.remote[0], now):
+            self.counters.drop("gate")
+            return
+        first = data[0] if data else 0
+        if first <= 0x20:  # no message begins so, but STUN, keepalives and stray line ends do
+            if stun.looks_like_stun(data):
+                self._answer_stun(data, flow)
+                return
+            ping = data.startswith(b"\r\n\r\n")
+            data = data.lstrip(b"\r\n")  # RFC 3261 7.5
+            if not data.strip(PADDING):
+                if ping:
+                    self._transmit(PONG, flow)
+                    self.counters.keepalive("crlf")
+                return
+        self._message(data, flow, now)
+
+    def _answer_stun(self, data: bytes, flow: Flow) -> None:
+        answer = stun.answer(data, flow.remote)
+        if answer is None:
+            self.counters.drop("stun")
+        else:
+            self._transmit(answer, flow)
+            self.counters.keepalive("stun")
+
+    def _message(self, data: bytes, flow: Flow, now: float) -> None:
+        try:
+            message = parse_message(data)
+            if isinstance(message, Request):
+                self.counters.request(message.method, flow.transport)
+                note_source(message, flow.remote)
+                flow = reply_flow(message, flow)
+            self._stack.receive(message, flow, now)
+        except SipError as error:
+            self._malformed(error, flow)
+        except Exception:  # a bug of ours must not stop the endpoint
+            self.counters.bad("internal")
+            logger.exception("message was not processed")
+        self._pump(now)
+
+    def _malformed(self, error: SipError, flow: Flow) -> None:
+        """Answer what can be answered (RFC 3261 16.3 step 1), tell the handler about all."""
+        self.counters.bad(error.reason)
+        request: Request | None = getattr(error, "request", None)
+        try:
+            if request is not None and request.method != "ACK":
+                note_source(request, flow.remote)
+                response = response_to(request, error.status, error.text, to_tag=_stateless_tag(request))
+                self._transmit(response.encode(), reply_flow(request, flow))
+                self.counters.response(request.method, error.status)
+        except SipError:
+            pass  # its Via, From or To are beyond use
+        try:
+            if self.handler is not None:
+                self.handler.malformed(flow, error.reason, error.text)
+        except Exception:
+            logger.exception("handler failed on a malformed message")
+
+    def _flow_closed(self, flow: Flow, why: str) -> None:
+        now = self._clock.monotonic()
+        self._stack.flow_failed(flow, now, why)
+        self._late.append(FlowClosed(flow, why))
+        self._pump(now)
+
+    # -- what goes out -----------------------------------------------------------------------------------------------
+
+    def _transmit(self, data: bytes, flow: Flow) -> None:
+        if flow.transport == "udp":
+            udp = self._udp.get(flow.local)
+            sent = udp is not None and udp.send(data, flow.remote)
+        else:
+            sent = self._streams.send(data, flow)
+        if not sent:
+            # RFC 3261 18.2.2 would have a response open a connection to the peer; it may not even listen (issue 3).
+            self.counters.drop("flow-gone")
+            self._stack.flow_failed(flow, self._clock.monotonic(), "the flow is gone")
+            self._pump_soon()
+
+    def _after_call(self, now: float) -> None:
+        """Send what a call of the handler gave at once, but leave its events for later."""
+        for data, flow in self._stack.take_sends():
+            self._transmit(data, flow)
+        if not self._pumping:
+            self._late += self._stack.take_events()
+            if self._late:
+                self._pump_soon()
+            self._arm(now)
+
+    def _pump_soon(self) -> None:
+        if not self._pumping and not self._pump_is_due:
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._pump_is_due = False
+        self._pump(self._clock.monotonic())
+
+    def _pump(self, now: float) -> None:
+        """Send everything and deliver everything until the stack has nothing more to say."""
+        if self._pumping:
+            return
+        self._pumping = True
+        stack = self._stack
+        try:
+            while True:
+                for data, flow in stack.take_sends():
+                    self._transmit(data, flow)
+                events = stack.take_events()
+                if self._late:
+                    events = [*self._late, *events]
+                    self._late.clear()
+                if not events:
+                    break
+                for event in events:
+                    self._deliver(event, now)
+        finally:
+            self._pumping = False
+        self._arm(now)
+
+    def _deliver(self, event: Event, now: float) -> None:
+        try:
+            if self.handler is not None:
+                self.handler.handle(event)
+        except Exception:
+            logger.exception("handler failed on %s", type(event).__name__)
+            if isinstance(event, RequestArrived):
+                tag = _stateless_tag(event.request)
+                self._stack.respond(event.key, response_to(event.request, 500, to_tag=tag), now)
+                self.counters.response(event.key.method, 500)
+
+    def _arm(self, now: float) -> None:
+        due = self._stack.next_timer()
+        if due is None:
+            return
+        due = max(due, now + TICK_S)
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return  # it will look again when it fires
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = asyncio.get_running_loop().call_later(due - now, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        self._stack.run_timers(now)
+        self._pump(now)
+
+    def _socket_towards(self, host: str, port: int) -> UdpSocket:
+        """The socket to send from: the one with the address that the kernel would take, so that answers find back."""
+        try:
+            version = ipaddress.ip_address(host.partition("%")[0]).version
+        except ValueError:
+            raise Unavailable(f"{host} is not an address") from None
+        sockets = [udp for local, udp in self._udp.items() if (":" in local[0]) == (version == 6)]
+        if not sockets:
+            raise Unavailable(f"not listening on UDP over IPv{version}")
+        if len(sockets) == 1:
+            return sockets[0]
+        source = _source_address(host, port)
+        for udp in sockets:
+            if udp.local[0] == source:
+                return udp
+        return next((udp for udp in sockets if udp.local[0] in ("0.0.0.0", "::")), sockets[0])  # noqa: S104 - compared
+
+
+def _source_address(host: str, port: int) -> str:
+    """The local address that packets to a host leave from, "" when there is no route. Sends nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, port))
+        except OSError:
+            return ""
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def _stateless_tag(request: Request) -> str:
+    """The same To tag each time a request is sent again (RFC 3261 8.2.7); hash() is salted per process."""
+    return f"{hash((request.get('call-id'), request.get('via'), request.get('cseq'))) & 0xFFFFFFFFFFFF:012x}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,54 @@
+"""Where a request came from: `received` and `rport` of its top Via (RFC 3261 18.2.1, RFC 3581 4), and where to answer.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from nomad.sip.events import Flow
+from nomad.sip.message import Request
+
+DEFAULT_PORT = 5060
+
+
+def note_source(request: Request, remote: tuple[str, int]) -> None:
+    """Write down the source in the top Via, over whatever the peer itself claimed there. Raises `SipError`."""
+    via = request.via
+    params = via.params
+    address, port = remote
+    asked = "rport" in params
+    if not asked and "received" not in params and _same_host(via.host, address):
+        return
+    via = via.with_param("received", address)  # an IPv6 address without brackets, RFC 5118 4.5
+    if asked:
+        via = via.with_param("rport", str(port))
+    request.replace_first("via", str(via))
+
+
+def reply_flow(request: Request, flow: Flow) -> Flow:
+    """The flow that responses take, after `note_source`.
+
+    Nearly always the one that the request came by. Over UDP without rport the response goes to the port in the Via
+    (RFC 3261 18.2.2); but if the address in the Via is not the source, there is a NAT, and only the way back is open.
+    """
+    if flow.transport != "udp":
+        return flow
+    via = request.via
+    port = via.port or DEFAULT_PORT
+    if port == flow.remote[1] or "rport" in via.params or not _same_host(via.host, flow.remote[0]):
+        return flow
+    return flow._replace(remote=(flow.remote[0], port))
+
+
+def _same_host(host: str, address: str) -> bool:
+    """Whether the host of a Via is this address; a name never is (RFC 3261 18.2.1)."""
+    if host == address:
+        return True
+    if ":" not in host or ":" not in address:
+        return False
+    try:
+        return ipaddress.ip_address(host.strip("[]")) == ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False

@@ -1,0 +1,166 @@
+"""TLS contexts of the edge: TLS 1.2 and later, certificates that are read again when their files change, and the check
+that a peer is the SIP domain it should be (RFC 5922). Does not open connections.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import ssl
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nomad import log
+from nomad.ports import Unavailable
+
+logger = logging.getLogger(__name__)
+
+CHECK_INTERVAL_S = 5.0
+# TLS 1.2 suites with forward secrecy and authenticated encryption; those of TLS 1.3 are all of that kind.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK"
+
+
+class ServerTls:
+    """The context for accepted connections; follows its files, connections that are open keep what they have."""
+
+    def __init__(
+        self, certificate: Path, key: Path | None = None, *, client_ca: Path | None = None, demand_client: bool = False
+    ) -> None:
+        """Reads the files at once. Raises `Unavailable` when they are unusable."""
+        self._certificate = certificate
+        self._key = key
+        self._client_ca = client_ca
+        self._demand_client = demand_client
+        self._seen = self._signature()
+        self._check_at = 0.0
+        try:
+            self._context = self._load()
+        except (OSError, ssl.SSLError) as error:
+            raise Unavailable(f"certificate {certificate} is unusable: {_reason(error)}") from None
+
+    def context(self, now: float) -> ssl.SSLContext:
+        """The context to accept with; looks at the files once in a while. `now` is the monotonic clock."""
+        if now >= self._check_at:
+            self._check_at = now + CHECK_INTERVAL_S
+            self.refresh()
+        return self._context
+
+    def refresh(self) -> bool:
+        """Read the files if they changed; whether there is a new context. A bad file leaves the old one in use."""
+        signature = self._signature()
+        if signature == self._seen:
+            return False
+        self._seen = signature
+        try:
+            self._context = self._load()
+        except (OSError, ssl.SSLError) as error:
+            log.event(
+                logger,
+                "certificate not reloaded",
+                level=logging.ERROR,
+                file=str(self._certificate),
+                why=_reason(error),
+            )
+            return False
+        log.event(logger, "certificate reloaded", file=str(self._certificate))
+        return True
+
+    def _signature(self) -> tuple[object, ...]:
+        return tuple(_stat(path) for path in (self._certificate, self._key, self._client_ca) if path is not None)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        _harden(context)
+        context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        if self._client_ca is not None:
+            context.load_verify_locations(self._client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED if self._demand_client else ssl.CERT_OPTIONAL
+        return context
+
+
+def client_context(
+    ca: Path | None = None, *, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """The context for connections that we open; trusts the system's authorities unless `ca` is given.
+
+    It checks the chain but no name: that is `check_peer`, because RFC 5922 has its own rules. Raises `Unavailable`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    _harden(context)
+    try:
+        if ca is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"certificate files of outgoing connections are unusable: {_reason(error)}") from None
+    return context
+
+
+def check_peer(certificate: Mapping[str, Any] | None, name: str) -> None:
+    """Raise `Unavailable` unless a verified certificate (as `getpeercert()` gives it) is that of `name`."""
+    if not certificate:
+        raise Unavailable(f"no certificate from {name}")
+    if _address(name) is not None:
+        # Not in RFC 5922: a target configured by address, as a PBX in the same rack is.
+        if not any(_address(value) == _address(name) for value in _alternatives(certificate, "IP Address")):
+            raise Unavailable(f"the certificate is not for the address {name}")
+        return
+    wanted = name.lower().removesuffix(".")
+    identities = sip_identities(certificate)
+    # Compared whole and without wildcards (RFC 5922 7.2).
+    if wanted not in identities:
+        raise Unavailable(f"the certificate is not for {name} but for {', '.join(sorted(identities)[:5]) or 'nobody'}")
+
+
+def sip_identities(certificate: Mapping[str, Any]) -> frozenset[str]:
+    """The SIP domains that a certificate stands for (RFC 5922 7.1), lower case."""
+    uris = [value for value in _alternatives(certificate, "URI") if value[:4].lower() == "sip:"]
+    domains = [value[4:] for value in uris if "@" not in value]  # one with a user part is a person, not a domain
+    hosts = {value.partition(";")[0].partition("?")[0].lower() for value in domains}
+    if hosts:
+        return frozenset(hosts)
+    names = {value.lower().removesuffix(".") for value in _alternatives(certificate, "DNS")}
+    if certificate.get("subjectAltName"):
+        return frozenset(names)
+    subject: Iterable[tuple[tuple[str, str], ...]] = certificate.get("subject", ())
+    return frozenset(value.lower() for part in subject for key, value in part if key == "commonName")
+
+
+def _alternatives(certificate: Mapping[str, Any], kind: str) -> list[str]:
+    pairs: Iterable[tuple[str, Any]] = certificate.get("subjectAltName", ())
+    return [value for key, value in pairs if key == kind and isinstance(value, str)]
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+
+
+def _no_password() -> str:
+    """Answers for a key file that asks for a passphrase, which would else be read from the terminal."""
+    return ""
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or getattr(error, "reason", "") or str(error)
