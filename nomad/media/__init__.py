@@ -1,0 +1,1 @@
+"""Adapters towards media."""

@@ -1,0 +1,190 @@
+"""Registrations and nonce counts in this process. Survives nothing by itself; `snapshot.py` keeps the registrations."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+
+from nomad.ports import Binding, Conflict, Registration
+
+NONCE_COUNTS = 256  # how far a nonce count may be behind the highest one (requests overtake each other)
+MAX_NONCES = 100_000
+STALE_ENTRIES = 1000  # outdated entries that the expiry heap may hold besides one for each user
+
+
+class MemoryLocations:
+    """A `LocationStore`. `on_change` hears of each registration that changed; without bindings means it is gone.
+
+    Versions come from one counter, so that a registration that was removed and made anew never has an old version.
+    An address that two people claim stays with the first until that one's registration ends.
+    """
+
+    def __init__(self, *, on_change: Callable[[Registration], None] | None = None) -> None:
+        self._by_user: dict[str, Registration] = {}
+        self._owners: dict[str, str | tuple[str, ...]] = {}  # extension or address -> user(s), first come first
+        self._on_change = on_change
+        self._version = 0
+        self._expiries: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}  # user -> the entry of `_expiries` that counts
+
+    def __len__(self) -> int:
+        return len(self._by_user)
+
+    def fill(self, registrations: Iterable[Registration]) -> None:
+        """Take over registrations from a snapshot, when the edge starts."""
+        for registration in registrations:
+            self._version = max(self._version, registration.version)
+            self._put(registration)
+
+    async def get(self, user: str) -> Registration:
+        """The registration of a user; version 0 and no bindings when there is none."""
+        return self._by_user.get(user) or Registration(user)
+
+    async def save(self, registration: Registration) -> None:
+        """Store if the stored version still is `registration.version`, else raise `Conflict`."""
+        stored = self._by_user.get(registration.user)
+        if registration.version != (stored.version if stored else 0):
+            raise Conflict(f"registration of {registration.user!r} changed meanwhile")
+        self._store(registration)
+
+    async def find(self, address: str) -> str:
+        """The user who owns this extension or SIP address among the registered, "" when nobody."""
+        owner = self._owners.get(address) or self._owners.get(address.lower(), "")
+        return owner if isinstance(owner, str) else owner[0]
+
+    async def expire(self, now: float) -> Sequence[tuple[str, Binding]]:
+        """Drop bindings that expired before `now` (Unix seconds); return them with their users."""
+        gone: list[tuple[str, Binding]] = []
+        while self._expiries and self._expiries[0][0] < now:
+            at, user = heapq.heappop(self._expiries)
+            if self._due.get(user) != at:
+                continue
+            del self._due[user]
+            registration = self._by_user[user]
+            kept = tuple(binding for binding in registration.bindings if binding.expires_at >= now)
+            if len(kept) == len(registration.bindings):
+                self._schedule(registration)
+                continue
+            gone.extend((user, binding) for binding in registration.bindings if binding.expires_at < now)
+            self._store(replace(registration, bindings=kept))
+        return gone
+
+    async def browse(self) -> AsyncIterator[Registration]:
+        """Every registration as of now, in no order."""
+        for registration in list(self._by_user.values()):
+            yield registration
+
+    def _store(self, registration: Registration) -> None:
+        self._version += 1
+        registration = replace(registration, version=self._version)
+        if registration.bindings:
+            self._put(registration)
+        else:
+            self._remove(registration.user)
+        if self._on_change is not None:
+            self._on_change(registration)
+
+    def _put(self, registration: Registration) -> None:
+        user = registration.user
+        old = self._by_user.get(user)
+        self._by_user[user] = registration
+        if old is None:
+            self._claim(user, _keys(registration))
+        elif old.extension != registration.extension or old.addresses != registration.addresses:
+            before, after = _keys(old), _keys(registration)
+            self._release(user, before - after)
+            self._claim(user, after - before)
+        self._schedule(registration)
+
+    def _remove(self, user: str) -> None:
+        old = self._by_user.pop(user, None)
+        self._due.pop(user, None)
+        if old is not None:
+            self._release(user, _keys(old))
+
+    def _claim(self, user: str, keys: Iterable[str]) -> None:
+        for key in keys:
+            owner = self._owners.get(key)
+            if owner is None:
+                self._owners[key] = user
+            else:
+                self._owners[key] = (*((owner,) if isinstance(owner, str) else owner), user)
+
+    def _release(self, user: str, keys: Iterable[str]) -> None:
+        for key in keys:
+            owner = self._owners[key]
+            if isinstance(owner, str):
+                del self._owners[key]
+                continue
+            left = tuple(other for other in owner if other != user)
+            self._owners[key] = left if len(left) > 1 else left[0]
+
+    def _schedule(self, registration: Registration) -> None:
+        """One entry a user counts: pushed anew only when something expires earlier than it says."""
+        user = registration.user
+        earliest = min(binding.expires_at for binding in registration.bindings)
+        if earliest < self._due.get(user, float("inf")):
+            self._due[user] = earliest
+            heapq.heappush(self._expiries, (earliest, user))
+            if len(self._expiries) > 2 * len(self._due) + STALE_ENTRIES:
+                self._expiries = [(at, name) for name, at in self._due.items()]
+                heapq.heapify(self._expiries)
+
+
+class MemoryNonceWindow:
+    """A `NonceWindow` with a sliding window of counts for each nonce (RFC 7616 3.4).
+
+    When it is full, the nonce that expires first is forgotten, and from then on unknown nonces that expire no later
+    than it are refused: the phone gets a new nonce, a replay gets nothing.
+    """
+
+    def __init__(self, *, wall: Callable[[], float] = time.time, limit: int = MAX_NONCES) -> None:
+        self._wall = wall
+        self._limit = limit
+        self._seen: dict[str, tuple[int, int]] = {}  # nonce -> highest count, bits of the counts below it
+        self._expiries: list[tuple[float, str]] = []
+        self._forgotten_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    async def accept(self, nonce: str, count: int, expires_at: float) -> bool:
+        """True the first time for this nonce and count. Entries are forgotten after `expires_at` (Unix seconds)."""
+        known = self._seen.get(nonce)
+        if known is None:
+            return self._begin(nonce, count, expires_at)
+        highest, used = known
+        if count > highest:
+            shift = min(count - highest, NONCE_COUNTS)
+            used = ((used << shift) | 1) & ((1 << NONCE_COUNTS) - 1)
+            self._seen[nonce] = (count, used)
+            return True
+        bit = 1 << (highest - count)
+        if highest - count >= NONCE_COUNTS or used & bit:
+            return False
+        self._seen[nonce] = (highest, used | bit)
+        return True
+
+    def _begin(self, nonce: str, count: int, expires_at: float) -> bool:
+        self._forget(self._wall())
+        if expires_at <= self._forgotten_until:
+            return False
+        self._seen[nonce] = (count, 1)
+        heapq.heappush(self._expiries, (expires_at, nonce))
+        return True
+
+    def _forget(self, now: float) -> None:
+        """Make room: what expired, and when that is not enough what expires first."""
+        while self._expiries and (self._expiries[0][0] < now or len(self._seen) >= self._limit):
+            expired_at, nonce = heapq.heappop(self._expiries)
+            del self._seen[nonce]
+            self._forgotten_until = max(self._forgotten_until, expired_at)
+
+
+def _keys(registration: Registration) -> set[str]:
+    keys = {address.lower() for address in registration.addresses}
+    if registration.extension:
+        keys.add(registration.extension)
+    return keys

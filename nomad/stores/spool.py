@@ -1,0 +1,136 @@
+"""Accounting records on their way to a RADIUS server, in an SQLite file that belongs to this process alone.
+
+WAL with synchronous=FULL: what `append` returned for survives kill -9 and a power failure. Callers share syncs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nomad.ports import AccountingRecord, Spooled, SpoolState
+from nomad.stores.encoding import pack, storable, unpack_record
+from nomad.stores.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 1.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS spool (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    at REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    unreadable INTEGER NOT NULL DEFAULT 0,
+    data BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS spool_by_age ON spool (at) WHERE NOT unreadable;
+"""
+APPEND = "INSERT INTO spool (id, at, data) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
+WAITING = "SELECT position, attempts, data FROM spool WHERE position > ? AND NOT unreadable ORDER BY position LIMIT ?"
+DELIVERED = "DELETE FROM spool WHERE position = ?"
+FAILED = "UPDATE spool SET attempts = attempts + 1 WHERE position = ?"
+SET_ASIDE = "UPDATE spool SET unreadable = 1 WHERE position = ?"
+COUNT = "SELECT count(*) FROM spool WHERE NOT unreadable"
+OLDEST = "SELECT min(at) FROM spool WHERE NOT unreadable"
+
+
+class SqliteSpool:
+    """A `Spool`. Records wait until they are delivered; what cannot be read any more is set aside, not deleted."""
+
+    def __init__(self, path: Path) -> None:
+        self._state = SpoolState(records=0, oldest_at=None)
+        self._worker = Worker(f"spool {path}", lambda: _SpoolSession(path, self._note), errors=(sqlite3.Error, OSError))
+
+    async def open(self) -> None:
+        """Open the file. Raises `Unavailable`, also when another process has it."""
+        await self._worker.open()
+
+    async def close(self) -> None:
+        """Finish what waits and close the file."""
+        await self._worker.close()
+
+    async def append(self, records: Sequence[AccountingRecord]) -> None:
+        """Return when the records would survive a crash. A record id that is already there is not added again."""
+        rows = [(storable(record.id), record.at, pack(record)) for record in records]
+        if rows:
+            await self._worker.submit(lambda session: session.append(rows))
+
+    async def waiting(self, limit: int, *, after: int = 0) -> Sequence[Spooled]:
+        """The oldest waiting records with a position above `after`, in order."""
+        return await self._worker.submit(lambda session: session.waiting(limit, after))
+
+    async def delivered(self, positions: Sequence[int]) -> None:
+        """Forget records that the server acknowledged."""
+        rows = [(position,) for position in positions]
+        if rows:
+            await self._worker.submit(lambda session: session.delivered(rows))
+
+    async def failed(self, position: int) -> None:
+        """Count one more attempt."""
+        await self._worker.write(FAILED, [(position,)])
+
+    def state(self) -> SpoolState:
+        """How much waits and since when, as of the last commit."""
+        return self._state
+
+    def _note(self, state: SpoolState) -> None:
+        self._state = state
+
+
+class _SpoolSession:
+    """The worker's connection. Counts what waits, so that nobody has to ask the file."""
+
+    def __init__(self, path: Path, note: Callable[[SpoolState], None]) -> None:
+        self._note = note
+        self._connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
+        try:
+            # An exclusive lock: two processes that drain one spool would account every call twice.
+            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+                self._connection.execute(f"PRAGMA {pragma}").fetchall()
+            self._connection.executescript(SCHEMA)
+            self.begin()
+            (self._records,) = self._connection.execute(COUNT).fetchone()
+            self.commit()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def begin(self) -> None:
+        self._change = 0
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        (oldest_at,) = self._connection.execute(OLDEST).fetchone()
+        self._connection.execute("COMMIT")
+        self._records += self._change
+        self._note(SpoolState(records=self._records, oldest_at=oldest_at))
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def write(self, statement: Any, rows: Sequence[Any]) -> None:
+        self._connection.executemany(statement, rows)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def append(self, rows: Sequence[tuple[str, float, bytes]]) -> None:
+        self._change += self._connection.executemany(APPEND, rows).rowcount
+
+    def delivered(self, rows: Sequence[tuple[int]]) -> None:
+        self._change -= self._connection.executemany(DELIVERED, rows).rowcount
+
+    def waiting(self, limit: int, after: int) -> list[Spooled]:
+        spooled = []
+        for position, attempts, data in self._connection.execute(WAITING, (after, limit)).fetchall():
+            try:
+                spooled.append(Spooled(position, unpack_record(data), attempts))
+            except ValueError as error:
+                logger.error("spool: record at position %d cannot be read and is set aside: %s", position, error)
+                self._change -= self._connection.execute(SET_ASIDE, (position,)).rowcount
+        return spooled

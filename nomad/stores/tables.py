@@ -1,0 +1,59 @@
+"""The tables of Nomad's database, for SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+schema = Table(
+    "nomad_schema",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+)
+
+cdrs = Table(
+    "cdrs",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("call_id", Text, nullable=False),
+    Column("direction", String(8), nullable=False),
+    Column("user", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("callee", Text, nullable=False),
+    Column("number_class", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("answered_at", Double),
+    Column("ended_at", Double, nullable=False),
+    Column("duration_s", Double, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("terminate_cause", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("user_agent", Text, nullable=False),
+    Index("cdrs_by_start", "started_at"),
+    Index("cdrs_by_user", "user", "started_at"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("call_id", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("user", String(255), primary_key=True),
+    Column("expires_at", Double, nullable=False),  # of the last binding
+    Column("data", LargeBinary, nullable=False),
+)
