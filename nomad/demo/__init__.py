@@ -1,0 +1,1 @@
+"""The demo: an embedded PBX and softphone on aiosipua, sample people and policy, and the scenario that plays them."""
