@@ -121,6 +121,8 @@ class StreamFramer:
 def content_length(head: bytes) -> int:
     """The one Content-Length of a head; on a stream there is no other end of the body (RFC 3261 18.3)."""
     found = -1
+    if b"\r\n " in head or b"\r\n\t" in head:
+        head = head.replace(b"\r\n ", b"  ").replace(b"\r\n\t", b"  ")  # as the parser will read it (RFC 3261 7.3.1)
     for line in head.split(b"\r\n")[1:]:
         if line[:1] not in b"lLcC":
             continue

@@ -26,7 +26,7 @@ from nomad.sip.grammar import parse_delta_seconds as parse_delta_seconds
 from nomad.sip.grammar import parse_params as parse_params
 from nomad.sip.grammar import parse_q as parse_q
 from nomad.sip.grammar import split_elements as split_elements
-from nomad.sip.uri import Uri, check_ipv6, parse_port
+from nomad.sip.uri import Uri, ipv6_reference, parse_port
 
 _ADDRESS_MARK = re.compile(r'[<;"]')
 _VIA = re.compile(
@@ -143,7 +143,7 @@ class Via:
             raise SipError("via", "malformed Via")
         transport, host, port, params = match.groups()
         if host[0] == "[":
-            check_ipv6(host)
+            ipv6_reference(host)
         self = cls.__new__(cls)
         self.transport = transport.upper()
         self.host = host
@@ -259,7 +259,7 @@ class _AuthValue:
             f"{name}={format_value(str(value)) if name in bare else quote(value)}"
             for name, value in self.params.items()
         ]
-        return f"{self.scheme} {', '.join(pairs)}"
+        return f"{self.scheme} {', '.join(pairs)}" if pairs else self.scheme
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.scheme!r})"  # the parameters are secrets

@@ -138,9 +138,15 @@ class Message(HeaderLines):
 
     def check(self) -> None:
         """Parse every header that has a typed value; raises `SipError` for the first bad one."""
-        for address in (self.from_, self.to, *self.contacts, *self.routes, *self.record_routes):
-            _ = address.uri
         _ = (self.call_id, self.cseq, self.via, self.vias, self.max_forwards, self.expires)
+        lists = (("contact", self.contacts), ("route", self.routes), ("record-route", self.record_routes))
+        for name, addresses in (("from", [self.from_]), ("to", [self.to]), *lists):
+            try:
+                for address in addresses:
+                    _ = address.uri
+            except SipError as error:
+                error.header = wire_name(name)
+                raise
 
     def _parse_one(self, name: str, parse: Callable[[str], T]) -> T:
         value = self.get(name)
@@ -404,9 +410,13 @@ def _salvage(data: bytes) -> Request | None:
     head = data[: end if end >= 0 else None]
     if len(head) > MAX_HEAD_BYTES or head.count(b"\n") > MAX_HEADER_LINES:
         return None
-    first, _, rest = head.decode("utf-8", "surrogateescape").partition("\r\n")
+    text = head.decode("utf-8", "surrogateescape")
+    joined = text.replace("\r\n", "")
+    if "\r" in joined or "\n" in joined:
+        return None
+    first, _, rest = text.partition("\r\n")
     method, _, uri = first.partition(" ")
-    if not is_token(method) or len(method) > MAX_METHOD_CHARS or "\n" in rest.replace("\r\n", ""):
+    if not is_token(method) or len(method) > MAX_METHOD_CHARS:
         return None
     request = Request(method, uri.rpartition(" ")[0] or "sip:invalid")
     try:

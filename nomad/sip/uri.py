@@ -33,6 +33,8 @@ _USER_UNSAFE = re.compile(r"[^A-Za-z0-9\-_.!~*'()&=+$,;?/]")
 _PARAM_UNSAFE = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
 _HOST = re.compile(r"[A-Za-z0-9.\-_]++|\[[0-9A-Fa-f:.]++\]")
 
+_THREE_COLONS = re.compile(r":::(?=[0-9]{1,3}\.)")
+
 _RESERVED = ";/?:@&=+$,"
 # Parameters that are never ignored when only one of two URIs has them (RFC 3261 19.1.4 and its examples).
 _COMPARED_PARAMS = ("user", "ttl", "method", "maddr", "transport")
@@ -43,8 +45,9 @@ _NO_PARAMS: Mapping[str, str | None] = {}
 class Uri:
     """A URI, taken apart. Never changed after it was made: `replace` gives an altered one.
 
-    `user` and `password` keep their escapes. `host` is in lower case, an IPv6 address in brackets. `headers` is the raw
-    text after "?". For an unknown scheme only `scheme` and `opaque` are set; a tel URI has its number in `user`.
+    `user` and `password` keep their escapes, `params` have none. `host` is in lower case, an IPv6 address in brackets.
+    `headers` is the raw text after "?". For an unknown scheme only `scheme` and `opaque` are set; a tel URI has its
+    number in `user`.
     """
 
     __slots__ = ("headers", "host", "opaque", "params", "password", "port", "scheme", "user")
@@ -88,12 +91,10 @@ class Uri:
         if match is None:
             raise SipError("uri", "malformed SIP URI")
         user, password, host, port, params, headers = match.groups()
-        if host[0] == "[":
-            check_ipv6(host)
         return Uri(
             scheme,
             user or "",
-            host.lower(),
+            ipv6_reference(host) if host[0] == "[" else host.lower(),
             None if port is None else parse_port(port),
             {} if params is None else _parse_uri_params(params),
             headers or "",
@@ -114,7 +115,8 @@ class Uri:
             host = f"[{host}]"
         if _HOST.fullmatch(host) is None:
             raise SipError("uri", "malformed host")
-        return cls(scheme, escape_user(user), host.lower(), port, dict(params))
+        host = ipv6_reference(host) if host[0] == "[" else host.lower()
+        return cls(scheme, escape_user(user), host, port, dict(params))
 
     def replace(
         self,
@@ -159,7 +161,7 @@ class Uri:
         else:
             text += self.user
         for name, value in self.params.items():
-            text += f";{name}" if value is None else f";{name}={_PARAM_UNSAFE.sub(_keep_escapes, value)}"
+            text += f";{_escape_param(name)}" if value is None else f";{_escape_param(name)}={_escape_param(value)}"
         return f"{text}?{self.headers}" if self.headers else text
 
     @property
@@ -222,12 +224,18 @@ def parse_port(text: str) -> int:
     return port
 
 
-def check_ipv6(host: str) -> None:
-    """Raise `SipError` unless the text is an IPv6 reference, brackets included (RFC 3986 3.2.2)."""
+def ipv6_reference(text: str) -> str:
+    """An IPv6 reference in lower case, brackets included, checked (RFC 3986 3.2.2).
+
+    The three colons that RFC 3261's grammar allows before an IPv4 part are read as two (RFC 5118 4.10).
+    """
+    if ":::" in text:
+        text = _THREE_COLONS.sub("::", text, count=1)
     try:
-        IPv6Address(host[1:-1])
+        IPv6Address(text[1:-1])
     except AddressValueError:
         raise SipError("uri", "malformed IPv6 address") from None
+    return text.lower()
 
 
 def unescape(text: str) -> str:
@@ -246,8 +254,8 @@ def _escape_char(match: re.Match[str]) -> str:
     return "".join([f"%{byte:02X}" for byte in match.group().encode("utf-8", "surrogateescape")])
 
 
-def _keep_escapes(match: re.Match[str]) -> str:
-    return "%" if match.group() == "%" else _escape_char(match)
+def _escape_param(text: str) -> str:
+    return _PARAM_UNSAFE.sub(_escape_char, text)
 
 
 def _parse_uri_params(text: str) -> dict[str, str | None]:
@@ -259,6 +267,8 @@ def _parse_uri_params(text: str) -> dict[str, str | None]:
         name, equals, value = part.partition("=")
         if not name or "=" in value:
             raise SipError("uri", "malformed URI parameter")
+        if "%" in part:
+            name, value = unescape(name), unescape(value)
         params[name.lower()] = value if equals else None
     if len(params) != len(parts):
         raise SipError("uri", "URI parameter is repeated")  # RFC 3261 19.1.1
@@ -297,15 +307,11 @@ def _same_host(one: str, other: str) -> bool:
 def _same_params(one: Mapping[str, str | None], other: Mapping[str, str | None], *, strict: bool) -> bool:
     for name in one.keys() | other.keys():
         if name in one and name in other:
-            if _fold(one[name]) != _fold(other[name]):
+            if (one[name] or "").lower() != (other[name] or "").lower():
                 return False
         elif strict or name in _COMPARED_PARAMS:
             return False
     return True
-
-
-def _fold(value: str | None) -> str:
-    return (_plain(value) or "").lower()
 
 
 def _header_set(headers: str) -> list[str]:
