@@ -26,11 +26,17 @@ class MemoryLocations:
         self._owners: dict[str, str | tuple[str, ...]] = {}  # extension or address -> user(s), first come first
         self._on_change = on_change
         self._version = 0
+        self._bindings = 0
         self._expiries: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}  # user -> the entry of `_expiries` that counts
 
     def __len__(self) -> int:
         return len(self._by_user)
+
+    @property
+    def bindings(self) -> int:
+        """How many contacts are registered; costs nothing."""
+        return self._bindings
 
     def fill(self, registrations: Iterable[Registration]) -> None:
         """Take over registrations from a snapshot, when the edge starts."""
@@ -90,6 +96,7 @@ class MemoryLocations:
         user = registration.user
         old = self._by_user.get(user)
         self._by_user[user] = registration
+        self._bindings += len(registration.bindings) - (len(old.bindings) if old else 0)
         if old is None:
             self._claim(user, _keys(registration))
         elif old.extension != registration.extension or old.addresses != registration.addresses:
@@ -102,6 +109,7 @@ class MemoryLocations:
         old = self._by_user.pop(user, None)
         self._due.pop(user, None)
         if old is not None:
+            self._bindings -= len(old.bindings)
             self._release(user, _keys(old))
 
     def _claim(self, user: str, keys: Iterable[str]) -> None:
