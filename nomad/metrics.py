@@ -7,6 +7,7 @@ others count themselves (`watch`, `watch_transport`) is read at the scrape.
 from __future__ import annotations
 
 import hmac
+import secrets
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from nomad import __version__
 from nomad.ports import Cdr, SpoolState
 
 AUTH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -126,13 +128,17 @@ class Histogram:
 
 
 class Metrics:
-    """What `/metrics` and `/metrics/users` show. `pseudonym_key` replaces user names by keyed hashes."""
+    """What `/metrics` and `/metrics/users` show.
+
+    `pseudonymise` replaces user names by hashes keyed with `pseudonym_key`; without one, names differ at each start.
+    """
 
     def __init__(
         self,
-        version: str,
         *,
+        version: str = __version__,
         max_users: int = 5000,
+        pseudonymise: bool = False,
         pseudonym_key: bytes = b"",
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -166,7 +172,7 @@ class Metrics:
         self._gauges: dict[str, Callable[[], float]] = {}
         self._spool: Callable[[], SpoolState] = lambda: SpoolState(0, None)
         self._transport: TransportCounters | None = None
-        self._users = _Users(max_users, pseudonym_key)
+        self._users = _Users(max_users, (pseudonym_key or secrets.token_bytes(32)) if pseudonymise else b"")
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collected(self._collect))
         ProcessCollector(registry=self._registry)

@@ -60,7 +60,7 @@ def label_names(text: bytes) -> dict[str, set[str]]:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("1.2.3", wall=lambda: 1000.0)
+    return Metrics(version="1.2.3", wall=lambda: 1000.0)
 
 
 def fill(metrics: Metrics) -> None:
@@ -141,7 +141,7 @@ def test_users_are_only_in_their_own_exposition(metrics: Metrics) -> None:
 
 
 def test_users_beyond_the_cap_count_as_other() -> None:
-    metrics = Metrics("1", max_users=2)
+    metrics = Metrics(max_users=2)
     for user in ("alice", "bob", "carol", "dave", "alice"):
         metrics.call_ended(cdr(user, duration_s=0.0))
     found = samples(metrics.render_users()[0])
@@ -153,12 +153,22 @@ def test_users_beyond_the_cap_count_as_other() -> None:
 
 
 def test_pseudonyms_hide_the_name_and_stay_the_same() -> None:
-    first, second = Metrics("1", pseudonym_key=b"k" * 32), Metrics("1", pseudonym_key=b"k" * 32)
-    other_key = Metrics("1", pseudonym_key=b"x" * 32)
+    first, second = (
+        Metrics(pseudonymise=True, pseudonym_key=b"k" * 32),
+        Metrics(pseudonymise=True, pseudonym_key=b"k" * 32),
+    )
+    other_key = Metrics(pseudonymise=True, pseudonym_key=b"x" * 32)
     for metrics in (first, second, other_key):
         metrics.call_ended(cdr("alice"))
     assert b"alice" not in first.render_users()[0]
     assert first.render_users()[0] == second.render_users()[0] != other_key.render_users()[0]
+
+
+def test_without_a_key_pseudonyms_differ_at_each_start() -> None:
+    first, second = Metrics(pseudonymise=True), Metrics(pseudonymise=True)
+    for metrics in (first, second):
+        metrics.call_ended(cdr("alice"))
+    assert first.render_users()[0] != second.render_users()[0]
 
 
 def test_a_family_is_bounded() -> None:

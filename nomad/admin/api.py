@@ -1,0 +1,187 @@
+"""The JSON API below /api/v1/: what the commands and scripts ask of a running edge.
+
+Answers are objects; a failure is {"error": text}. Commands are POSTs with a JSON body: no HTML form can send one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from nomad.ports import CdrQuery, Console, Registration
+
+MAX_PAGE = 10_000  # registrations or call records in one answer
+DEFAULT_PAGE = 1000
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def routes(console: Console) -> Iterable[web.RouteDef]:
+    """Every route of the API."""
+    api = _Api(console)
+    return [
+        web.get("/api/v1/status", api.status),
+        web.get("/api/v1/registrations", api.registrations),
+        web.get("/api/v1/calls", api.calls),
+        web.get("/api/v1/bans", api.bans),
+        web.get("/api/v1/cdrs", api.cdrs),
+        web.post("/api/v1/hangup", api.hangup),
+        web.post("/api/v1/kick", api.kick),
+        web.post("/api/v1/unban", api.unban),
+        web.post("/api/v1/reload", api.reload),
+        web.post("/api/v1/drain", api.drain),
+    ]
+
+
+def answer(value: Any, code: int = 200) -> web.Response:
+    """A value as a JSON response."""
+    try:
+        body = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # SIP text that is no UTF-8: show the bytes
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        body = SURROGATES.sub(lambda found: f"\\\\x{ord(found.group()) & 0xFF:02x}", text).encode()
+    return web.Response(body=body, status=code, content_type="application/json")
+
+
+def failure(code: int, text: str) -> web.Response:
+    """An error as a JSON response."""
+    return answer({"error": text}, code)
+
+
+class _Api:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    async def status(self, request: web.Request) -> web.Response:
+        status = msgspec.to_builtins(await self._console.status())
+        status["radius"] = [{"server": server, "up": up} for server, up in status["radius"]]
+        status["pbx"] = [{"name": name, "uri": uri} for name, uri in status["pbx"]]
+        return answer(status)
+
+    async def registrations(self, request: web.Request) -> web.Response:
+        """A page by user; `after` is the last user of the page before."""
+        user, after, limit = request.query.get("user"), request.query.get("after", ""), _limit(request)
+        found = await self._console.registrations()
+        page = [each for each in found if each.user > after and (user is None or each.user == user)]
+        page.sort(key=lambda each: each.user)
+        now = time.time()
+        shown = [_registration(each, now) for each in page[:limit]]
+        return answer({"total": len(found), "more": len(page) > limit, "registrations": shown})
+
+    async def calls(self, request: web.Request) -> web.Response:
+        return answer({"calls": await self._console.calls()})
+
+    async def bans(self, request: web.Request) -> web.Response:
+        return answer({"bans": await self._console.bans()})
+
+    async def cdrs(self, request: web.Request) -> web.Response:
+        """Newest first; calls that started from `since` up to before `until`, both in Unix seconds."""
+        query = CdrQuery(
+            user=request.query.get("user", ""),
+            since=_time(request, "since"),
+            until=_time(request, "until"),
+            limit=_limit(request),
+        )
+        return answer({"cdrs": await self._console.cdrs(query)})
+
+    async def hangup(self, request: web.Request) -> web.Response:
+        call = await _parameter(request, "call")
+        if not await self._console.hangup(call):
+            return failure(404, f"there is no call {call}; see: nomad calls")
+        return answer({"call": call})
+
+    async def kick(self, request: web.Request) -> web.Response:
+        user = await _parameter(request, "user")
+        gone = await self._console.kick(user)
+        if not gone:
+            return failure(404, f"{user} has no registration and no call; see: nomad registrations")
+        return answer({"user": user, "removed": gone})
+
+    async def unban(self, request: web.Request) -> web.Response:
+        address = await _parameter(request, "address")
+        if not await self._console.unban(address):
+            return failure(404, f"{address} is not banned; see: nomad bans")
+        return answer({"address": address})
+
+    async def reload(self, request: web.Request) -> web.Response:
+        await _body(request)
+        why = await self._console.reload()
+        return failure(409, f"nothing changed: {why}") if why else answer({"reloaded": True})
+
+    async def drain(self, request: web.Request) -> web.Response:
+        await _body(request)
+        await self._console.drain()
+        return answer({"draining": True})
+
+
+def _registration(registration: Registration, now: float) -> dict[str, Any]:
+    """A registration as people and scripts want it: flat, with remaining seconds."""
+    grant = registration.grant
+    return {
+        "user": registration.user,
+        "display_name": grant.display_name if grant else "",
+        "extension": registration.extension,
+        "addresses": registration.addresses,
+        "groups": grant.groups if grant else (),
+        "bindings": [
+            {
+                "address": binding.address,
+                "contact": binding.contact,
+                "transport": binding.flow.transport,
+                "peer": _peer(binding.flow.remote),
+                "registered_at": binding.registered_at,
+                "expires_at": binding.expires_at,
+                "expires_in_s": max(0, round(binding.expires_at - now)),
+                "q": binding.q,
+                "instance": binding.instance,
+                "user_agent": binding.user_agent,
+            }
+            for binding in registration.bindings
+        ],
+    }
+
+
+def _peer(remote: tuple[str, int]) -> str:
+    host, port = remote
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(DEFAULT_PAGE))
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise web.HTTPBadRequest(text=f"limit: '{text}' is no number from 1 to {MAX_PAGE}")
+    return min(int(text), MAX_PAGE)
+
+
+def _time(request: web.Request, name: str) -> float | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text):
+        raise web.HTTPBadRequest(text=f"{name}: '{text}' is no time in Unix seconds")
+    return float(text)
+
+
+async def _parameter(request: web.Request, name: str) -> str:
+    value = (await _body(request)).get(name)
+    if not isinstance(value, str) or not value:
+        raise web.HTTPBadRequest(text=f'send {{"{name}": "..."}}')
+    return value
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a command. Its media type is demanded: a page of another origin cannot send it unasked."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="send Content-Type: application/json")
+    try:
+        value = msgspec.json.decode(await request.read())
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise web.HTTPBadRequest(text="send a JSON object")
+    return value
