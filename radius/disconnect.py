@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 LOG_EVERY_S = 1.0
 MAX_WORKING = 1000
 MAX_REMEMBERED = 50_000
+REMEMBER_S = 86_400.0  # longer than any timestamp is good, because a request may have none
 Address = tuple[Any, ...]
 
 
@@ -184,14 +185,14 @@ class DisconnectListener:
             raise PacketError("timestamp", f"Event-Timestamp is {self._clock() - at:.0f} s old")
 
     def _replayed(self, request: Packet) -> bool:
-        """Whether the same octets came before, from wherever: they are kept as long as their timestamp is good."""
+        """Whether the same octets came before, from wherever."""
         now = self._clock()
         seen = self._seen
         while seen and (len(seen) >= MAX_REMEMBERED or next(iter(seen.values())) <= now):
             seen.popitem(last=False)
         if request.authenticator in seen:
             return True
-        seen[request.authenticator] = now + 2 * self._settings.window_s
+        seen[request.authenticator] = now + REMEMBER_S
         return False
 
     def _wrong_nas(self, request: Packet) -> ErrorCause | None:
