@@ -62,10 +62,17 @@ class FreeRadius:
         """Everything that the server has printed."""
         return self._process.output()
 
-    def ask(self, attributes: Mapping[str, str] | str, *, kind: str = "auth", secret: str = SECRET) -> Reply:
+    def ask(
+        self,
+        attributes: Mapping[str, str] | str,
+        *,
+        kind: str = "auth",
+        secret: str = SECRET,
+        timeout_s: float = 3.0,
+    ) -> Reply:
         """Send one request by radclient; attribute names of the dictionary, or lines as radclient reads them."""
         server = self.acct if kind == "acct" else self.auth
-        return radclient(server, kind, attributes, secret=secret, dictionary=self.folder)
+        return radclient(server, kind, attributes, secret=secret, dictionary=self.folder, timeout_s=timeout_s)
 
     def disconnect(self, server: str, attributes: Mapping[str, str], *, kind: str = "disconnect") -> Reply:
         """Send a Disconnect-Request or, with kind "coa", a CoA-Request (RFC 5176) to an edge."""
@@ -112,11 +119,19 @@ def write_dictionary(folder: Path) -> None:
     (folder / "dictionary").write_text("\n".join(lines) + "\n")
 
 
-def radclient(server: str, kind: str, attributes: Mapping[str, str] | str, *, secret: str, dictionary: Path) -> Reply:
-    """Send one request and return the reply, verified by radclient; no retransmission, 3 s."""
+def radclient(
+    server: str,
+    kind: str,
+    attributes: Mapping[str, str] | str,
+    *,
+    secret: str,
+    dictionary: Path,
+    timeout_s: float = 3.0,
+) -> Reply:
+    """Send one request, without retransmission, and return the reply, verified by radclient."""
     if not isinstance(attributes, str):
         attributes = "".join(f"{name} = {_quoted(value)}\n" for name, value in attributes.items())
-    command = ["radclient", "-x", "-x", "-d", dictionary, "-r", "1", "-t", "3", server, kind, secret]
+    command = ["radclient", "-x", "-x", "-d", dictionary, "-r", "1", "-t", f"{timeout_s:g}", server, kind, secret]
     output = attempt(command, stdin=attributes).stdout
     received = re.search(r"^Received (\S+) Id .*\n((?:\t.*\n?)*)", output, re.MULTILINE)
     if received:
@@ -187,4 +202,6 @@ def _attribute(line: str) -> tuple[str, str]:
 
 
 def _quoted(value: str) -> str:
+    if value.startswith("0x"):
+        return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

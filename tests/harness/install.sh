@@ -3,8 +3,10 @@
 #   install.sh packages             the Debian packages of the components that the tests start
 #   install.sh venv PYTHON FOLDER   a virtual environment, with the Debian package for it where it is missing
 # Installs only as root or where sudo asks for no password; otherwise it says what to install and goes on: the tests
-# then skip what is missing and name it. Starts no service, and stops those that an installation started.
+# then skip what is missing and name it. What apt-get says goes to var/apt.log. Starts no service, and stops those that
+# an installation started.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # command or file that tells whether it is there, then its packages
 COMPONENTS=(
@@ -40,12 +42,17 @@ running() { # SERVICE
 }
 
 apt_install() { # PACKAGE...
-    local service before=()
+    local service before=() log=var/apt.log
+    mkdir -p var
     for service in "${SERVICES[@]}"; do
         if running "$service"; then before+=("$service"); fi
     done
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2 || say "apt-get update failed; trying with the lists that are there"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2 || return 1
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >"$log" 2>&1 ||
+        say "apt-get update failed; trying with the lists that are there"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >>"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        return 1
+    }
     for service in "${SERVICES[@]}"; do
         if [[ " ${before[*]} " != *" $service "* ]] && running "$service"; then
             say "stopping the packaged $service that the installation started"
