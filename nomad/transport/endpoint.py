@@ -249,8 +249,9 @@ class Endpoint:
         if not sent:
             # RFC 3261 18.2.2 would have a response open a connection to the peer; it may not even listen (issue 3).
             self.counters.drop("flow-gone")
-            self._stack.flow_failed(flow, self._clock.monotonic(), "the flow is gone")
-            self._pump_soon()
+            if not data.startswith(b"SIP/2.0 "):
+                self._stack.flow_failed(flow, self._clock.monotonic(), "the flow is gone")
+                self._pump_soon()
 
     def _after_call(self, now: float) -> None:
         """Send what a call of the handler gave at once, but leave its events for later."""
@@ -333,14 +334,14 @@ class Endpoint:
             raise Unavailable(f"not listening on UDP over IPv{version}")
         if len(sockets) == 1:
             return sockets[0]
-        source = _source_address(host, port)
+        source = source_address(host, port)
         for udp in sockets:
             if udp.local[0] == source:
                 return udp
         return next((udp for udp in sockets if udp.local[0] in ("0.0.0.0", "::")), sockets[0])  # noqa: S104 - compared
 
 
-def _source_address(host: str, port: int) -> str:
+def source_address(host: str, port: int) -> str:
     """The local address that packets to a host leave from, "" when there is no route. Sends nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

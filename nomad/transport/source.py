@@ -6,15 +6,20 @@ Pure.
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from nomad.sip.events import Flow
 from nomad.sip.message import Request
 
 DEFAULT_PORT = 5060
+# What phones send nearly always: one Via, no blanks, no quotes, an IPv4 address or a name.
+_PLAIN_VIA = re.compile(r"SIP/2\.0/[A-Z]++ ([A-Za-z0-9.\-]++)(?::[0-9]++)?+((?:;[A-Za-z0-9.\-_=]++)*+)")
 
 
 def note_source(request: Request, remote: tuple[str, int]) -> None:
     """Write down the source in the top Via, over whatever the peer itself claimed there. Raises `SipError`."""
+    if _note_in_text(request, remote):
+        return
     via = request.via
     params = via.params
     address, port = remote
@@ -25,6 +30,29 @@ def note_source(request: Request, remote: tuple[str, int]) -> None:
     if asked:
         via = via.with_param("rport", str(port))
     request.replace_first("via", str(via))
+
+
+def _note_in_text(request: Request, remote: tuple[str, int]) -> bool:
+    """The same for a plain Via with an IPv4 address, without taking it apart; False when it is anything else."""
+    value = request.get("via") or ""
+    plain = _PLAIN_VIA.fullmatch(value)
+    if plain is None:
+        return False
+    host, params = plain.groups()
+    params = params.lower()
+    if ";received" in params:
+        return False
+    address, port = remote
+    asked = params.find(";rport")
+    if asked < 0:
+        if host != address:
+            request.replace_first("via", f"{value};received={address}")
+        return True
+    if params[asked + 6 : asked + 7] not in ("", ";") or params.count(";rport") > 1:
+        return False
+    cut = len(value) - len(params) + asked
+    request.replace_first("via", f"{value[:cut]};received={address};rport={port}{value[cut + 6 :]}")
+    return True
 
 
 def reply_flow(request: Request, flow: Flow) -> Flow:

@@ -26,8 +26,11 @@ def request(via: str) -> Request:
     ("via", "remote", "noted"),
     [
         ("192.0.2.7:4444;branch=z9hG4bK1", REMOTE, "192.0.2.7:4444;branch=z9hG4bK1"),
-        ("192.0.2.7;branch=z9hG4bK1;rport", REMOTE, "192.0.2.7;branch=z9hG4bK1;rport=4444;received=192.0.2.7"),
-        ("10.0.0.1;branch=z9hG4bK1;rport", REMOTE, "10.0.0.1;branch=z9hG4bK1;rport=4444;received=192.0.2.7"),
+        ("192.0.2.7;branch=z9hG4bK1;rport", REMOTE, "192.0.2.7;branch=z9hG4bK1;received=192.0.2.7;rport=4444"),
+        ("10.0.0.1;branch=z9hG4bK1;rport", REMOTE, "10.0.0.1;branch=z9hG4bK1;received=192.0.2.7;rport=4444"),
+        ("10.0.0.1;RPORT;branch=z9hG4bK1", REMOTE, "10.0.0.1;received=192.0.2.7;rport=4444;branch=z9hG4bK1"),
+        ("192.0.2.7;rport ;x=y", REMOTE, "192.0.2.7;rport=4444;x=y;received=192.0.2.7"),
+        ("192.0.2.7;rportal;x=y", ("192.0.2.7", 5060), "192.0.2.7;rportal;x=y"),
         ("10.0.0.1;branch=z9hG4bK1", REMOTE, "10.0.0.1;branch=z9hG4bK1;received=192.0.2.7"),
         ("phone.example;branch=z9hG4bK1", REMOTE, "phone.example;branch=z9hG4bK1;received=192.0.2.7"),
         ("192.0.2.7;received=1.2.3.4;branch=z9hG4bK1", REMOTE, "192.0.2.7;received=192.0.2.7;branch=z9hG4bK1"),

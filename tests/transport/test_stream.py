@@ -286,8 +286,9 @@ async def test_nobody_answers(make: MakePeer, pki: Pki) -> None:
     with socket.socket() as silent:  # accepts in the kernel and never shakes hands
         silent.bind(("127.0.0.1", 0))
         silent.listen(1)
+        target = Target("tls", "127.0.0.1", silent.getsockname()[1], "localhost")
         with pytest.raises(Unavailable, match="did not answer"):
-            await client.streams.connect(Target("tls", *silent.getsockname(), "localhost"))
+            await client.streams.connect(target)
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss", "sctp"])
