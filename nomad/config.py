@@ -22,6 +22,7 @@ DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 5062, "wss": 5063}
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 AT_PATH = re.compile(r" - at `([^`]*)`")
 T = TypeVar("T")
+Words = str | tuple[str, ...]
 
 
 class ConfigError(Exception):
@@ -89,26 +90,30 @@ class Radius(Struct, frozen=True):
 
 
 class Attributes(Struct, frozen=True):
-    """What the directory calls things."""
+    """What the directory calls things; of several names the first that has a value counts, of logins and groups all."""
 
-    login: tuple[str, ...] = ("uid", "mail")
-    mail: str = "mail"
-    extension: str = "telephoneNumber"
-    password: str = "userPassword"  # noqa: S105 - the name of an attribute
-    ha1: str = "sipDigestHA1"
-    groups: str = "memberOf"
-    display_name: str = "cn"
+    login: Words = ("uid", "mail")
+    mail: Words = "mail"
+    extension: Words = ("sipExtension", "telephoneNumber")
+    password: Words = ("sipPassword", "userPassword")
+    ha1: Words = "sipDigestHA1"
+    groups: Words = ("memberOf", "sipPolicyGroup")
+    display_name: Words = ("displayName", "cn")
+    disabled: Words = ("sipDisabled", "pwdAccountLockedTime")
 
 
 class DirectoryTable(Struct, frozen=True):
     """The directory that the embedded RADIUS server reads (restart)."""
 
-    url: str = ""
-    """ldap://host:port, ldaps://host:port, or file:people.ldif."""
+    url: Words = ""
+    """file:people.ldif, or one or more of ldap://host:port and ldaps://host:port, in order of preference."""
     base: str = ""
     bind_dn: str = ""
     bind_password_file: str = ""
     """File with the bind password; or the variable NOMAD_DIRECTORY_PASSWORD."""
+    start_tls: bool = False
+    ca_file: str = ""
+    """Certificates that sign the LDAP server's; "" means those of the system."""
     attributes: Attributes = Attributes()
 
 
@@ -151,6 +156,8 @@ class Accounting(Struct, frozen=True):
     """Whether a refused or failed attempt is sent to RADIUS too, as a Stop of 0 seconds."""
     interim_interval_s: int = 0
     """Interim-Update period of a call; 0 for none, unless RADIUS asks for one (RFC 2869 5.16)."""
+    detail: str = "nomad-accounting.jsonl"
+    """File of the embedded RADIUS server, one accounting record a line (restart)."""
 
 
 class Guard(Struct, frozen=True):

@@ -167,7 +167,7 @@ class Metrics:
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
-        self._server_up: dict[str, bool] = {}
+        self._servers: Callable[[], Iterable[tuple[str, bool]]] = tuple
         self._reload_success = 1.0
         self._gauges: dict[str, Callable[[], float]] = {}
         self._spool: Callable[[], SpoolState] = lambda: SpoolState(0, None)
@@ -193,10 +193,6 @@ class Metrics:
         """One exchange with a RADIUS server ended."""
         self._radius.inc(server, kind, result)
         self._radius_seconds.observe(seconds, server, kind)
-
-    def radius_server(self, server: str, up: bool) -> None:
-        """A RADIUS server was found alive or dead."""
-        self._server_up[server] = up
 
     def policy_refusal(self, rule: str) -> None:
         """The policy refused a call."""
@@ -250,12 +246,15 @@ class Metrics:
         calls: Callable[[], float] | None = None,
         bans: Callable[[], float] | None = None,
         spool: Callable[[], SpoolState] | None = None,
+        radius: Callable[[], Iterable[tuple[str, bool]]] | None = None,
     ) -> None:
-        """Tell where the gauges are read."""
+        """Tell where the gauges are read; `radius` gives each server and whether it is up."""
         named = {"registrations": registrations, "calls": calls, "bans": bans}
         self._gauges.update({name: read for name, read in named.items() if read is not None})
         if spool is not None:
             self._spool = spool
+        if radius is not None:
+            self._servers = radius
 
     def watch_transport(self, counters: TransportCounters) -> None:
         """Tell where the transports count."""
@@ -280,7 +279,7 @@ class Metrics:
         yield _gauge("nomad_config_last_reload_success", "1 when the last reload was taken", self._reload_success)
         yield self._build
         servers = GaugeMetricFamily("nomad_radius_server_up", "1 when the server answers", labels=["server"])
-        for server, up in self._server_up.items():
+        for server, up in self._servers():
             servers.add_metric([server], float(up))
         yield servers
         for each in self._families:

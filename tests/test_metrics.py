@@ -69,7 +69,7 @@ def fill(metrics: Metrics) -> None:
     metrics.auth("accepted")
     metrics.auth_seconds(0.004)
     metrics.radius("127.0.0.1:1812", "auth", "accept", 0.002)
-    metrics.radius_server("127.0.0.1:1812", False)
+    metrics.watch(radius=lambda: [("127.0.0.1:1812", False)])
     metrics.policy_refusal("class")
     metrics.refused("")
     metrics.dropped("ack")

@@ -132,6 +132,12 @@ class CallTable:
         self._active[call.user] = self._active.get(call.user, 0) + 1
         self.live += 1
 
+    def restore(self, call: Call, *, latest_end: float) -> None:
+        """Take in a call that was in progress when the last process ended; it must end by then at the latest."""
+        self.open(call)
+        limit = latest_end if call.limit_s is None else (call.answered_at or call.started_at) + call.limit_s
+        heapq.heappush(self._deadlines, (min(limit, latest_end), call.id))
+
     def get(self, id: str) -> Call | None:
         """A call that has not ended."""
         call = self._calls.get(id)
@@ -152,10 +158,6 @@ class CallTable:
         call.status = 200
         if call.limit_s is not None:
             heapq.heappush(self._deadlines, (at + call.limit_s, call.id))
-
-    def set_limit(self, call: Call, at: float) -> None:
-        """The call must end at this time (Unix seconds)."""
-        heapq.heappush(self._deadlines, (at, call.id))
 
     def overdue(self, now: float) -> list[Call]:
         """Answered calls whose limit was reached, each once."""

@@ -56,7 +56,6 @@ class Parts:
     guard: Guard
     auth: Authentication
     registrar: Registrar
-    trunks: Trunks
     locations: LocationStore
     calls: CallTable
     switchboard: Switchboard
@@ -73,14 +72,15 @@ class Dispatcher:
         self,
         parts: Parts,
         ruleset: Ruleset,
+        trunks: Trunks,
         *,
         signalling: Signalling,
         clock: Clock,
         metrics: Metrics,
         new_tag: Callable[[], str],
     ) -> None:
-        self.ruleset = ruleset  # replaced as a whole by a reload
-        self.trunks = parts.trunks
+        self.ruleset = ruleset  # this and the trunks are replaced as a whole by a reload
+        self.trunks = trunks
         self.draining = False
         self._parts = parts
         self._signalling = signalling

@@ -1,0 +1,517 @@
+"""Composition root: configuration in, a running edge out. Start, reload, drain, stop. The only place that wires."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+
+from nomad import __version__, log, tasks
+from nomad import config as configuration
+from nomad.aaa import RadiusAccounting, RadiusAuthenticator
+from nomad.admin.app import AdminServer
+from nomad.clock import Clock
+from nomad.config import Config, ConfigError, parse_listen, secret, split_host_port
+from nomad.console import EdgeConsole, Knobs
+from nomad.edge.accounting import Accountant, Stores
+from nomad.edge.addresses import WILDCARDS, OwnAddresses
+from nomad.edge.auth import Authentication, Digest
+from nomad.edge.calls import CallTable, thaw
+from nomad.edge.dispatch import Dispatcher, Parts
+from nomad.edge.guard import Guard
+from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.nonce import NonceSigner
+from nomad.edge.proxy import Proxy
+from nomad.edge.registrar import Registrar
+from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
+from nomad.edge.switchboard import Lines, Switchboard
+from nomad.edge.trunks import Trunk, Trunks, make_trunk
+from nomad.edge.usage import Usage
+from nomad.media.off import MediaOff
+from nomad.metrics import Metrics
+from nomad.ports import CdrQuery, Unavailable
+from nomad.sip.events import Event, Flow
+from nomad.sip.stack import Stack
+from nomad.sip.uri import Uri
+from nomad.stores.database import Database
+from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
+from nomad.stores.snapshot import RegistrationSnapshot
+from nomad.stores.spool import SqliteSpool
+from nomad.stores.sql import SqlCalls, SqlCdrs
+from nomad.transport.connection import StreamLimits
+from nomad.transport.endpoint import Endpoint, source_address
+from nomad.transport.resolver import DnsResolver
+from nomad.transport.tls import ServerTls
+from radius.client import Pool, Server, Settings
+from radius.config import Attributes as RadiusAttributes
+from radius.config import Config as RadiusConfig
+from radius.config import DirectoryTable as RadiusDirectory
+from radius.errors import ConfigError as RadiusConfigError
+from radius.errors import RadiusUnavailable
+from radius.service import EmbeddedServer
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE_S = 32.0
+ID_BYTES = 12
+GC_THRESHOLDS = (50_000, 20, 50)  # many long-lived transactions: fewer passes over them
+CALL_LIMIT_S = 24 * 3600.0  # a call restored after a crash whose ends never hang up
+
+
+class Edge:
+    """One running edge."""
+
+    def __init__(self, config: Config, *, config_path: Path | None = None, clock: Clock | None = None) -> None:
+        self.config = config
+        self.metrics = Metrics(max_users=config.admin.max_metric_users, pseudonymise=config.admin.pseudonymise_users)
+        self._config_path = config_path
+        self._clock = clock or Clock()
+        self._closers: list[Callable[[], Awaitable[object]]] = []  # run in reverse order
+        self._jobs: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open everything; when this returns, phones can register. Raises `ConfigError` or `Unavailable`."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._close()
+            raise
+
+    async def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
+        """Refuse new work, let running requests finish, write what is open, close. Calls stay in the store."""
+        self.drain()
+        await tasks.drain(grace_s)
+        if not self.calls.live:
+            await self.accountant.node("Accounting-Off")
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(self._radius_timeout_s + 1):
+                while await self.accountant.deliver_once():
+                    pass
+        await self._close()
+
+    def drain(self) -> None:
+        """Refuse new calls and registrations; what is there goes on."""
+        self.dispatcher.draining = True
+
+    @property
+    def sip_addresses(self) -> tuple[tuple[str, str, int], ...]:
+        """Transport, host and port of every SIP socket."""
+        return tuple(
+            (listen.transport, listen.host, listen.port) for listen in map(parse_listen, self.endpoint.listens)
+        )
+
+    @property
+    def admin_url(self) -> str:
+        """Where the admin API is, "" when it is off."""
+        return self._admin_url
+
+    async def reload(self) -> str:
+        """Take up the configuration and policy files again: "" when done, else why nothing changed."""
+        try:
+            config = configuration.load(self._config_path) if self._config_path else self.config
+            ruleset = load_ruleset(config)
+            trunks = Trunks(await load_trunks(config, self.resolver))
+        except (ConfigError, Unavailable) as error:
+            self.metrics.reloaded(False)
+            log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))
+            return str(error)
+        self.dispatcher.ruleset = ruleset
+        self.dispatcher.trunks = trunks
+        self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
+        self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
+        self.config = config
+        self.metrics.reloaded(True)
+        log.event(logger, "reloaded", policy=ruleset.source)
+        return ""
+
+    # -- starting, step by step ----------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        config, clock = self.config, self._clock
+        ruleset = load_ruleset(config)
+        self.resolver = DnsResolver(clock)
+        trunks = Trunks(await load_trunks(config, self.resolver))
+        await self._open_stores()
+        await self._open_radius()
+        self.guard = Guard(config.guard, exempt=trusted_addresses(trunks), on_ban=self._banned)
+        self.calls = CallTable()
+        self.usage = Usage(ruleset.timezone)
+        self.accountant = Accountant(
+            Stores(self.spool, self.cdrs, self._live_calls),
+            self._accounting_sink,
+            clock=clock,
+            metrics=self.metrics,
+            usage=self.usage,
+            account_refused=config.accounting.refused,
+        )
+        await self._open_endpoint(trunks, ruleset)
+        restored = await self._restore()
+        if not restored:
+            await self.accountant.node("Accounting-On")
+        self._jobs = [
+            asyncio.create_task(self.accountant.drain(), name="accounting"),
+            asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
+        ]
+        self._closers.append(self._end_jobs)
+        await self._open_admin()
+        log.event(logger, "started", version=__version__, listens=", ".join(self.endpoint.listens), calls=restored)
+
+    async def _open_stores(self) -> None:
+        config = self.config
+        database = Database(_absolute(config))
+        await database.open()
+        self._closers.append(database.close)
+        self._snapshot = RegistrationSnapshot(database)
+        self._closers.append(self._snapshot.close)
+        self.locations = MemoryLocations(on_change=self._snapshot.note)
+        self.locations.fill(await self._snapshot.load(self._clock.wall()))
+        self.cdrs = SqlCdrs(database)
+        self._live_calls = SqlCalls(database)
+        self.spool = SqliteSpool(config.path(config.store.spool))
+        await self.spool.open()
+        self._closers.append(self.spool.close)
+
+    async def _open_radius(self) -> None:
+        config = self.config
+        nas = config.domain
+        if config.radius is None:
+            server = EmbeddedServer(_embedded(config))
+            try:
+                await server.start()
+            except RadiusConfigError as error:
+                raise ConfigError(str(error)) from None
+            self._closers.append(server.stop)
+            self.embedded_radius: EmbeddedServer | None = server
+            auth = [Server(*server.auth, server.secret)]
+            acct = [Server(*server.acct, server.secret)]
+            self._radius_timeout_s, dialect = 2.0, "sterman"
+        else:
+            self.embedded_radius = None
+            shared = secret(config, config.radius.secret_file, "NOMAD_RADIUS_SECRET")
+            auth = [Server(*split_host_port(text, 1812), shared) for text in config.radius.auth]
+            acct = [Server(*split_host_port(text, 1813), shared) for text in config.radius.acct]
+            self._radius_timeout_s, dialect = config.radius.timeout_s, config.radius.dialect
+            nas = config.radius.nas_identifier or nas
+        settings = Settings(timeout_s=self._radius_timeout_s, nas_identifier=nas)
+        self._auth_pool = Pool(auth, settings, kind="auth", on_result=self.metrics.radius)
+        self._acct_pool = Pool(acct, settings, kind="acct", on_result=self.metrics.radius)
+        for pool in (self._auth_pool, self._acct_pool):
+            self._closers.append(pool.close)
+            try:
+                await pool.start()
+            except RadiusUnavailable as error:
+                raise Unavailable(str(error)) from None
+        self._authenticator = RadiusAuthenticator(self._auth_pool, dialect=dialect, nas_identifier=nas)
+        self._accounting_sink = RadiusAccounting(self._acct_pool, nas_identifier=nas)
+
+    async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset) -> None:
+        config, clock, sip = self.config, self._clock, self.config.sip
+        tls = None
+        if sip.certificate:
+            tls = ServerTls(config.path(sip.certificate), config.path(sip.private_key) if sip.private_key else None)
+        self.endpoint = Endpoint(
+            None,
+            self.guard,
+            clock,
+            stack=Stack(limit=sip.max_transactions),
+            limits=StreamLimits(connections=sip.max_connections, per_address=sip.max_connections_per_address),
+            server_tls=tls,
+            origins=sip.origins or tuple(f"https://{domain}" for domain in config.domains),
+        )
+        self._closers.append(self.endpoint.close)
+        listens = [parse_listen(text) for text in sip.listen]
+        pending = _Later()
+        self.endpoint.handler = pending
+        bound = [
+            (each.transport, *await self.endpoint.listen(each.transport, each.host, each.port)) for each in listens
+        ]
+        own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=_inside(trunks, bound))
+        proxy = Proxy(self.endpoint, own, clock=clock, new_branch=new_branch, timer_c_s=sip.timer_c_s)
+        self.switchboard = Switchboard(
+            config,
+            Lines(self.endpoint, self.resolver, MediaOff()),
+            proxy=proxy,
+            calls=self.calls,
+            accountant=self.accountant,
+            own=own,
+            clock=clock,
+            metrics=self.metrics,
+            new_id=new_id,
+        )
+        auth = Authentication(
+            Digest(config.domain, config.domains, sip.digest),
+            nonces=NonceSigner(_nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=secrets.token_bytes),
+            window=MemoryNonceWindow(wall=clock.wall),
+            authenticator=self._authenticator,
+            clock=clock,
+            metrics=self.metrics,
+        )
+        self.dispatcher = Dispatcher(
+            Parts(
+                guard=self.guard,
+                auth=auth,
+                registrar=Registrar(sip, locations=self.locations, clock=clock),
+                locations=self.locations,
+                calls=self.calls,
+                switchboard=self.switchboard,
+                proxy=proxy,
+                accountant=self.accountant,
+                usage=self.usage,
+                own=own,
+            ),
+            ruleset,
+            trunks,
+            signalling=self.endpoint,
+            clock=clock,
+            metrics=self.metrics,
+            new_tag=new_tag,
+        )
+        self.housekeeping = Housekeeping(
+            calls=self.calls,
+            proxy=proxy,
+            switchboard=self.switchboard,
+            accountant=self.accountant,
+            locations=self.locations,
+            clock=clock,
+            interim_interval_s=config.accounting.interim_interval_s,
+        )
+        self.endpoint.handler = self.dispatcher
+
+    async def _restore(self) -> int:
+        """Take in the calls that were in progress when the last process ended."""
+        now = self._clock.wall()
+        midnight = self.usage.midnight(now)
+        self.usage.load(await self.cdrs.query(CdrQuery(since=midnight, limit=1_000_000)), now)
+        restored = 0
+        for stored in await self._live_calls.load():
+            try:
+                call = thaw(stored)
+            except ValueError as error:
+                log.event(logger, "call-lost", level=logging.ERROR, id=stored.id, why=str(error))
+                continue
+            self.calls.restore(call, latest_end=now + CALL_LIMIT_S)
+            restored += 1
+        return restored
+
+    async def _open_admin(self) -> None:
+        config = self.config
+        self.metrics.watch(
+            registrations=lambda: self.locations.bindings,
+            calls=lambda: self.calls.live,
+            bans=lambda: len(self.guard.bans(self._clock.monotonic(), self._clock.wall())),
+            spool=self.spool.state,
+            radius=self._radius_states,
+        )
+        self.metrics.watch_transport(self.endpoint.counters)
+        self.console = EdgeConsole(
+            Knobs(
+                reload=self.reload,
+                drain=self.drain,
+                draining=lambda: self.dispatcher.draining,
+                listens=lambda: tuple(self.endpoint.listens),
+                radius=self._radius_states,
+                pbx=lambda: tuple((trunk.name, trunk.uri.text) for trunk in self.dispatcher.trunks.all),
+            ),
+            calls=self.calls,
+            switchboard=self.switchboard,
+            guard=self.guard,
+            locations=self.locations,
+            cdrs=self.cdrs,
+            spool=self.spool,
+            clock=self._clock,
+        )
+        self._admin_url = ""
+        if config.admin.listen:
+            token = secret(config, config.admin.token_file, "NOMAD_ADMIN_TOKEN")
+            admin = AdminServer(self.console, self.metrics, token=token)
+            await admin.start(*split_host_port(config.admin.listen, 8080))
+            self._admin_url = admin.url
+            self._closers.append(admin.stop)
+
+    def _radius_states(self) -> tuple[tuple[str, bool], ...]:
+        return (*self._auth_pool.states(), *self._acct_pool.states())
+
+    def _banned(self, address: str, reason: str, seconds: float) -> None:
+        self.metrics.banned(reason)
+        log.event(logger, "banned", level=logging.WARNING, peer=address, reason=reason, seconds=seconds)
+
+    async def _end_jobs(self) -> None:
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    async def _close(self) -> None:
+        while self._closers:
+            try:
+                await self._closers.pop()()
+            except (OSError, Unavailable) as error:
+                log.event(logger, "close-failed", level=logging.ERROR, why=str(error))
+
+
+class _Later:
+    """Takes events while the edge is not wired yet: peers resend."""
+
+    def handle(self, event: Event) -> None:
+        """Drop it."""
+
+    def malformed(self, flow: Flow, reason: str, text: str) -> None:
+        """Nobody counts yet."""
+
+
+def load_ruleset(config: Config) -> Ruleset:
+    """The policy of a configuration. Raises `ConfigError`."""
+    if not config.policy:
+        return default_ruleset()
+    path = config.path(config.policy)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return compile_policy(text, str(path))
+
+
+async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
+    """The PBXs of a configuration; one that does not resolve is trusted by its listed addresses only."""
+    trunks = []
+    for pbx in config.pbx:
+        try:
+            addresses = [target.host for target in await resolver.resolve(Uri.parse(pbx.uri))]
+        except Unavailable as error:
+            log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
+            addresses = []
+        trunks.append(make_trunk(pbx, addresses=addresses))
+    return trunks
+
+
+def trusted_addresses(trunks: Trunks) -> list[str]:
+    """Networks and addresses of all PBXs."""
+    found = {host for trunk in trunks.all for host, _ in trunk.sources}
+    return [*sorted(found), *(str(network) for trunk in trunks.all for network in trunk.networks)]
+
+
+def new_branch() -> str:
+    """A Via branch that nobody can guess (RFC 3261 8.1.1.7)."""
+    return f"z9hG4bK{secrets.token_hex(10)}"
+
+
+def new_tag() -> str:
+    """A To tag (RFC 3261 19.3)."""
+    return secrets.token_hex(6)
+
+
+def new_id() -> str:
+    """A call id: Acct-Session-Id, and the name in our Record-Route."""
+    return secrets.token_hex(ID_BYTES)
+
+
+def check(path: Path) -> list[str]:
+    """What is wrong with a configuration and its policy; empty when it can be used."""
+    try:
+        load_ruleset(configuration.load(path))
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
+
+
+def run(path: Path) -> int:
+    """Run an edge until SIGTERM; exit code."""
+    log.setup()
+    try:
+        config = configuration.load(path)
+        load_ruleset(config)
+    except ConfigError as error:
+        logger.error("%s", error)
+        return 1
+    gc.set_threshold(*GC_THRESHOLDS)
+    return uvloop.run(_run(Edge(config, config_path=path)))
+
+
+async def _run(edge: Edge) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await edge.start()
+    except (ConfigError, Unavailable) as error:
+        logger.error("%s", error)
+        return 1
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.spawn(_reload(edge), name="reload"))
+    gc.collect()
+    gc.freeze()
+    _notify("READY=1")
+    await stopping.wait()
+    _notify("STOPPING=1")
+    await edge.stop()
+    return 0
+
+
+async def _reload(edge: Edge) -> None:
+    _notify("RELOADING=1")
+    await edge.reload()
+    _notify("READY=1")
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, when it started us (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect("\0" + address[1:] if address.startswith("@") else address)
+        sock.send(state.encode())
+
+
+def _absolute(config: Config) -> str:
+    """The store URL; a relative SQLite file starts at the folder of the configuration."""
+    scheme, found, name = config.store.url.partition(":///")
+    if found and scheme.startswith("sqlite") and name and name != ":memory:" and not name.startswith("/"):
+        return f"{scheme}:///{config.path(name)}"
+    return config.store.url
+
+
+def _embedded(config: Config) -> RadiusConfig:
+    """The embedded RADIUS server's configuration."""
+    table, names = config.directory, config.directory.attributes
+    return RadiusConfig(
+        client=(),
+        directory=RadiusDirectory(
+            url=table.url,
+            base=table.base,
+            bind_dn=table.bind_dn,
+            bind_password_file=table.bind_password_file,
+            start_tls=table.start_tls,
+            ca_file=table.ca_file,
+            attributes=RadiusAttributes(**{name: getattr(names, name) for name in names.__struct_fields__}),
+        ),
+        domains=config.domains,
+        realms=(config.domain,),
+        detail=config.accounting.detail,
+        folder=config.folder,
+    )
+
+
+def _nonce_key(config: Config) -> bytes:
+    if not config.sip.nonce_key_file:
+        return secrets.token_bytes(32)
+    key = config.path(config.sip.nonce_key_file).read_bytes()
+    if len(key) < 32:
+        raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: holds {len(key)} bytes; at least 32 are needed")
+    return key
+
+
+def _inside(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[str, str]:
+    """For sockets on a wildcard: which of our addresses each PBX sees."""
+    if not any(host in WILDCARDS for _, host, _ in bound):
+        return {}
+    hosts = {host for trunk in trunks.all for host, _ in trunk.sources}
+    return {host: source_address(host, 5060) for host in hosts}
