@@ -1,0 +1,5 @@
+"""`python -m nomad`."""
+
+from nomad.cli import main
+
+main()

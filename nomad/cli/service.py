@@ -1,0 +1,50 @@
+"""Commands that run something: the edge, the demo, the check of a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nomad.cli.connection import JsonOption
+from nomad.cli.output import print_json, say
+
+FileOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration.")]
+DEFAULT_FILE = Path("nomad.toml")
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the last step.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end instead of lines.")] = False,
+    port_base: Annotated[
+        int | None, typer.Option(min=1024, max=65000, metavar="N", help="First of the ports to use; else free ones.")
+    ] = None,
+) -> None:
+    """A whole site on this machine: directory, RADIUS, edge, PBX, and a phone that goes through the main job."""
+    from nomad.demo import scenario
+
+    raise typer.Exit(scenario.main(port_base=port_base, once=once, json_output=as_json))
+
+
+def run(config: FileOption = DEFAULT_FILE) -> None:
+    """The edge. SIGHUP reloads, SIGTERM drains and stops."""
+    from nomad import app
+
+    app.run(config)
+
+
+def check(config: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
+    """Validate configuration, policy and files without starting anything."""
+    from nomad import app
+
+    problems = app.check(config)
+    if as_json:
+        print_json({"ok": not problems, "problems": problems})
+    elif problems:
+        for problem in problems:
+            say(problem)
+    else:
+        typer.echo(f"{config}: ok")
+    if problems:
+        raise typer.Exit(1)
