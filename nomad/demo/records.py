@@ -17,6 +17,10 @@ REQUEST_S = 5.0
 STATUS_TYPES = {"1": "Start", "2": "Stop", "3": "Interim-Update"}  # RFC 2866 5.1
 
 
+class RecordsError(Exception):
+    """The admin API did not answer as it should; the text says how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accounted:
     """Accounting records that the RADIUS server acknowledged."""
@@ -35,19 +39,16 @@ class AdminApi:
 
     async def healthy(self) -> bool:
         """Whether the edge says that it can serve."""
-        status, _ = await self._get("/healthz")
-        return status == 200
+        return (await self._get("/healthz"))[0] == 200
 
     async def status(self) -> dict[str, Any]:
         """The edge at a glance."""
-        _, found = await self._get("/api/v1/status")
-        return found if isinstance(found, dict) else {}
+        return await self._get_object("/api/v1/status")
 
     async def cdrs(self) -> list[dict[str, Any]]:
         """All call records, oldest first."""
-        _, found = await self._get("/api/v1/cdrs")
-        rows = found.get("cdrs", []) if isinstance(found, dict) else found
-        return sorted(rows or [], key=lambda row: float(row["started_at"]))
+        found = await self._get_object("/api/v1/cdrs")
+        return sorted(found["cdrs"], key=lambda row: float(row["started_at"]))
 
     async def wait_cdrs(self, count: int, *, timeout_s: float) -> list[dict[str, Any]]:
         """All call records once there are so many, or what there is when the time is over."""
@@ -58,31 +59,41 @@ class AdminApi:
                 return rows
             await asyncio.sleep(POLL_S)
 
-    async def _get(self, path: str) -> tuple[int, Any]:
+    async def _get_object(self, path: str) -> dict[str, Any]:
+        status, text = await self._get(path)
+        if status != 200:
+            raise RecordsError(f"GET {path}: {status} {text[:200]}")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    async def _get(self, path: str) -> tuple[int, str]:
         timeout = aiohttp.ClientTimeout(total=REQUEST_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._url + path) as response:
-            body = await response.text()
-            return response.status, json.loads(body) if body.startswith(("{", "[")) else None
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._url + path) as response:
+                return response.status, await response.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise RecordsError(f"GET {self._url}{path}: {error or 'no answer in time'}") from None
 
 
-def read_accounting(folder: Path) -> Accounted:
-    """Count the records in the detail file (JSON lines) of the embedded RADIUS server, wherever it is in the folder."""
-    records = [record for path in sorted(folder.rglob("*detail*")) if path.is_file() for record in _lines(path)]
-    kinds = Counter(_kind(record) for record in records)
-    stops = [record for record in records if _kind(record) == "Stop"]
+def read_accounting(detail: Path) -> Accounted:
+    """Count the records in the detail file (JSON lines) of the embedded RADIUS server; none when there is no file."""
+    records = _lines(detail) if detail.is_file() else []
+    calls = [record for record in records if _kind(record) in ("Start", "Stop")]  # else Accounting-On and the like
+    kinds = Counter(_kind(record) for record in calls)
+    stops = [record for record in calls if _kind(record) == "Stop"]
     return Accounted(
         start=kinds["Start"],
         stop=kinds["Stop"],
         seconds=tuple(int(record.get("Acct-Session-Time", -1)) for record in stops),
-        users=frozenset(str(record.get("User-Name", "")) for record in records),
+        users=frozenset(str(record.get("User-Name", "")) for record in calls),
     )
 
 
-async def wait_accounting(folder: Path, count: int, *, timeout_s: float) -> Accounted:
+async def wait_accounting(detail: Path, count: int, *, timeout_s: float) -> Accounted:
     """The accounting once there are so many Stops, or what there is when the time is over."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
-        found = await asyncio.to_thread(read_accounting, folder)
+        found = await asyncio.to_thread(read_accounting, detail)
         if min(found.start, found.stop) >= count or asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(POLL_S)

@@ -23,11 +23,13 @@ from nomad import config
 from nomad.config import Config
 from nomad.demo import site
 from nomad.demo.pbx import Pbx
-from nomad.demo.records import AdminApi
+from nomad.demo.records import AdminApi, RecordsError
 from nomad.demo.steps import PREMIUM, Stage, Step, StepFailed, Steps
+from nomad.ports import Unavailable
 
 NOT_RUN = "not run"
 NAME_WIDTH = 18
+STOP_S = 2.0
 
 
 class RunningEdge(Protocol):
@@ -41,8 +43,8 @@ class RunningEdge(Protocol):
     def admin_url(self) -> str:
         """Where the admin API is."""
 
-    async def stop(self) -> None:
-        """End everything."""
+    async def stop(self, *, grace_s: float) -> None:
+        """End everything; requests in progress get so much time."""
 
 
 StartEdge = Callable[[Config], Awaitable[RunningEdge]]
@@ -121,18 +123,18 @@ async def _start(
         where = pbx or f"{site.HOST}:{ports.pbx}"
         path = await asyncio.to_thread(site.build, folder, ports=ports, pbx=where, people=people)
         edge = await (start_edge or start_real_edge)(config.load(path))
-        stack.push_async_callback(edge.stop)
+        stack.push_async_callback(edge.stop, grace_s=STOP_S)
         address = next((host, port) for transport, host, port in edge.sip_addresses if transport == "udp")
         if own is not None:
             own.trust(address)
         detail = f"edge at {address[0]}:{address[1]} (udp, tcp), PBX at {where}, directory people.ldif"
-        return Stage(edge=address, admin=AdminApi(edge.admin_url), folder=folder, pbx=own), detail
+        return Stage(address, AdminApi(edge.admin_url), folder / site.DETAIL, own), detail
 
     began = time.perf_counter()
     with teller.running("start"):
         try:
             stage, detail = await start()
-        except (OSError, config.ConfigError) as error:
+        except (OSError, config.ConfigError, Unavailable) as error:
             stage, detail = None, str(error)
     step = Step("start", stage is not None, detail, (time.perf_counter() - began) * 1000)
     results.append(step)
@@ -144,7 +146,7 @@ async def start_real_edge(configuration: Config) -> RunningEdge:
     """The edge as `nomad run` starts it."""
     from nomad.app import Edge  # loads the whole edge, which printing help for this command does not need
 
-    edge = Edge.from_config(configuration)
+    edge = Edge(configuration)
     await edge.start()
     return edge
 
@@ -180,7 +182,7 @@ async def _play(stage: Stage, teller: Teller, results: list[Step]) -> None:
 async def _one(play: Callable[[], Awaitable[str]]) -> tuple[bool, str]:
     try:
         return True, await play()
-    except StepFailed as failure:
+    except (StepFailed, RecordsError) as failure:
         return False, str(failure)
     except Exception as error:  # noqa: BLE001 - whatever breaks, the step that broke must be named
         return False, f"{type(error).__name__}: {error}"

@@ -14,6 +14,7 @@ DOMAIN = "inria.example"
 HERE = Path(__file__).parent
 ADMIN_OFFSET = 80
 PBX_OFFSET = 10
+DETAIL = "accounting-detail.jsonl"  # the embedded RADIUS server's, in the folder
 
 CONFIG = """\
 domain = "{domain}"
@@ -29,6 +30,9 @@ url = "file:people.ldif"
 name = "demo"
 uri = "sip:{pbx};transport=udp"
 trusted = ["{pbx}"]
+
+[accounting]
+detail = "{detail}"
 
 [media]
 relay = "off"
@@ -74,7 +78,9 @@ def build(folder: Path, *, ports: Ports, pbx: str, people: Path | None = None) -
     shutil.copyfile(people or HERE / "people.ldif", folder / "people.ldif")
     shutil.copyfile(HERE / "policy.toml", folder / "policy.toml")
     path = folder / "nomad.toml"
-    text = CONFIG.format(domain=DOMAIN, host=HOST, sip=ports.sip, admin=ports.admin, pbx=pbx, folder=folder)
+    text = CONFIG.format(
+        domain=DOMAIN, host=HOST, sip=ports.sip, admin=ports.admin, pbx=pbx, folder=folder, detail=DETAIL
+    )
     path.write_text(text, encoding="utf-8")
     return path
 

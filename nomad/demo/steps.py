@@ -45,7 +45,7 @@ class Stage:
 
     edge: Address
     admin: AdminApi
-    folder: Path
+    detail: Path  # accounting records of the RADIUS server
     pbx: Pbx | None  # None: somebody else's
     cdrs: list[dict[str, Any]] = field(default_factory=list)
     accounting: Accounted = field(default_factory=lambda: Accounted(0, 0, (), frozenset()))
@@ -95,10 +95,10 @@ class Steps:
         if not await self._stage.admin.healthy():
             raise StepFailed("/healthz is not 200")
         servers = (await self._stage.admin.status()).get("radius", [])
-        down = [str(server) for server, up in servers if not up]
+        down = [server["server"] for server in servers if not server["up"]]
         if down or not servers:
             raise StepFailed(f"RADIUS down: {', '.join(down) or 'no server'}")
-        return f"edge {_shown(self._stage.edge)}, RADIUS up ({', '.join(str(server) for server, _ in servers)})"
+        return f"edge {_shown(self._stage.edge)}, RADIUS up ({', '.join(server['server'] for server in servers)})"
 
     async def wrong_password(self) -> str:
         """A REGISTER with a wrong password is refused."""
@@ -233,7 +233,7 @@ class Steps:
 
     async def accounting(self) -> str:
         """RADIUS acknowledged a Start and a Stop of every answered call."""
-        found = self._stage.accounting = await wait_accounting(self._stage.folder, self._answered, timeout_s=RECORDS_S)
+        found = self._stage.accounting = await wait_accounting(self._stage.detail, self._answered, timeout_s=RECORDS_S)
         if (found.start, found.stop) != (self._answered, self._answered):
             raise StepFailed(f"expected {self._answered} Start and Stop, found {found.start} and {found.stop}")
         if min(found.seconds) < 0 or not {ALICE[0], BOB[0]} <= found.users:
