@@ -224,9 +224,9 @@ async def test_ten_thousand_in_flight(cleanup: list[Pool | FakeServer]) -> None:
     settings = Settings(timeout_s=30.0, initial_s=8.0)
     pool, (server,), _ = await make(cleanup, hoard, settings=settings)
     tasks = []
-    for _ in range(100):
+    for count in range(100, 10_001, 100):
         tasks += [asyncio.create_task(pool.request(Code.ACCESS_REQUEST, NAME)) for _ in range(100)]
-        await until(lambda: len(held) == len(tasks))
+        await until(lambda count=count: len(held) == count)  # type: ignore[misc]
     assert pool.in_flight == 10_000
     assert len(server.sources) == 40, "256 on each source port"
     for number, (request, address) in enumerate(held):
@@ -261,7 +261,7 @@ async def test_load_share_spreads(cleanup: list[Pool | FakeServer]) -> None:
 
 
 async def test_cancelled_request_frees_its_identifier(cleanup: list[Pool | FakeServer]) -> None:
-    pool, (server,), _ = await make(cleanup, silent)
+    pool, _, _ = await make(cleanup, silent)
     task = asyncio.create_task(pool.request(1, NAME))
     await until(lambda: pool.in_flight == 1)
     task.cancel()

@@ -1,0 +1,174 @@
+"""radius.service and `python -m radius`: the child process of an edge, and the server on its own."""
+
+# ruff: noqa: ASYNC110 - waits for real processes
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from radius import packet as wire
+from radius.__main__ import main
+from radius.attributes import encode
+from radius.client import Pool, Server, Settings
+from radius.config import Config, DirectoryTable
+from radius.errors import ConfigError
+from radius.ldif import LdifDirectory
+from radius.packet import Code, Packet, Type
+from radius.service import ROOT, EmbeddedServer, bind, open_directory
+from tests.harness.people import SAMPLE, ldif
+from tests.harness.ports import free_port
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "people.ldif").write_text(ldif(SAMPLE))
+    return Config(client=(), directory=DirectoryTable(url="file:people.ldif"), folder=str(tmp_path))
+
+
+@pytest.fixture
+async def server(config: Config) -> AsyncIterator[EmbeddedServer]:
+    server = EmbeddedServer(config)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def pool(server: EmbeddedServer) -> AsyncIterator[Pool]:
+    pool = Pool([Server(*server.auth, server.secret)], Settings(timeout_s=10.0))
+    yield pool
+    await pool.close()
+
+
+async def pap(pool: Pool, user: str) -> Packet:
+    """Any answer will do: a login without credentials is refused."""
+    return await pool.request(Code.ACCESS_REQUEST, encode([("User-Name", user)]))
+
+
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_child_answers(pool: Pool) -> None:
+    assert (await pap(pool, "alice")).code == Code.ACCESS_REJECT
+
+
+async def test_a_killed_child_is_replaced_and_no_request_is_lost(server: EmbeddedServer, pool: Pool) -> None:
+    first = server.pid
+    os.kill(first, signal.SIGKILL)
+    assert (await pap(pool, "alice")).code == Code.ACCESS_REJECT
+    await until(lambda: server.restarts == 1)
+    assert server.pid not in (0, first)
+
+
+async def test_stop_leaves_nothing(config: Config) -> None:
+    server = EmbeddedServer(config)
+    await server.start()
+    pid, address = server.pid, server.auth
+    await server.stop()
+    assert not alive(pid)
+    assert server.pid == 0
+    bind(*address).close()
+
+
+async def test_child_ends_with_a_killed_parent(config: Config) -> None:
+    script = (
+        "import asyncio, sys, msgspec\n"
+        "from radius.config import Config\n"
+        "from radius.service import EmbeddedServer\n"
+        "async def run():\n"
+        "    server = EmbeddedServer(msgspec.json.decode(sys.argv[1], type=Config))\n"
+        "    await server.start()\n"
+        "    print(server.pid, flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(run())\n"
+    )
+    text = msgspec.json.encode(config).decode()
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, text, stdout=subprocess.PIPE, cwd=ROOT)
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    assert alive(child)
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not alive(child))
+
+
+async def test_a_child_that_cannot_start_says_why(tmp_path: Path) -> None:
+    table = DirectoryTable(url="file:none.ldif")
+    server = EmbeddedServer(Config(client=(), directory=table, folder=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"none\.ldif: cannot be read"):
+        await server.start()
+    await server.stop()
+
+
+def test_directories_by_url(config: Config) -> None:
+    assert isinstance(open_directory(config), LdifDirectory)
+    for url in ("", "http://x", ("file:a", "ldap://b")):
+        with pytest.raises(ConfigError, match=r"directory\.url"):
+            open_directory(Config(client=(), directory=DirectoryTable(url=url)))
+
+
+def test_bind_names_the_address() -> None:
+    with pytest.raises(ConfigError, match="nowhere:1"):
+        bind("nowhere", 1)
+
+
+async def test_on_its_own(tmp_path: Path) -> None:
+    (tmp_path / "people.ldif").write_text(ldif(SAMPLE))
+    (tmp_path / "secret").write_text("s3cret")
+    auth, acct = free_port(), free_port()
+    (tmp_path / "radius.toml").write_text(
+        f'[listen]\nauth = "127.0.0.1:{auth}"\nacct = "127.0.0.1:{acct}"\n'
+        '[[client]]\naddress = "127.0.0.1"\nsecret_file = "secret"\n'
+        '[directory]\nurl = "file:people.ldif"\n'
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "radius", "-c", str(tmp_path / "radius.toml"), cwd=ROOT, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    assert f"127.0.0.1:{auth}".encode() in await process.stderr.readline()
+    pool = Pool([Server("127.0.0.1", auth, b"s3cret")])
+    hidden = b"\x02\x12" + bytes(16)
+    reply = await pool.request(Code.ACCESS_REQUEST, encode([("User-Name", "alice")]) + hidden)
+    assert reply.text(Type.REPLY_MESSAGE)
+    await pool.close()
+    process.terminate()
+    assert await process.wait() == 0
+    await process.stderr.read()
+    process._transport.close()  # type: ignore[attr-defined]
+
+
+def test_wrong_configuration_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-c", str(tmp_path / "none.toml")]) == 1
+    assert "none.toml: cannot be read" in capsys.readouterr().err
+
+
+def test_sockets_are_kept_for_the_child(config: Config) -> None:
+    """Requests that come while the child restarts wait in the buffer of a socket that stays open."""
+    server = EmbeddedServer(config)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(server.auth)
+    sock.send(wire.encode_request(1, 1, b"", secret=server.secret, nonce=bytes(16)))
+    sock.send(b"a second one would fail with ECONNREFUSED if nobody listened")
+    sock.close()
+    for own in server._sockets:
+        own.close()

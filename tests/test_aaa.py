@@ -1,0 +1,190 @@
+"""nomad.aaa against a scripted RADIUS server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from nomad.aaa import RadiusAccounting, RadiusAuthenticator
+from nomad.ports import AccountingRecord, Grant, Proof, Refusal, Unavailable
+from radius import digest
+from radius import packet as wire
+from radius.attributes import encode, named
+from radius.client import Pool, Server, Settings
+from radius.packet import Code, Packet
+
+SECRET = b"s3cret"
+PROOF = Proof(
+    username="alice@inria.example",
+    realm="inria.example",
+    nonce="abc",
+    uri="sip:inria.example",
+    method="REGISTER",
+    response="0" * 32,
+    qop="auth",
+    nc="00000001",
+    cnonce="c",
+    opaque="o",
+    address="alice@inria.example",
+)
+
+
+class Scripted(asyncio.DatagramProtocol):
+    """Answers every request with the same code and attributes; code 0 stands for silence."""
+
+    code = 0
+    attributes = b""
+
+    def __init__(self) -> None:
+        self.received: list[Packet] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        request = wire.decode(data)
+        self.received.append(request)
+        if self.code:
+            self.transport.sendto(wire.encode_reply(self.code, request, self.attributes, secret=SECRET), addr)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Scripted]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(Scripted, local_addr=("127.0.0.1", 0))
+    yield server
+    transport.close()
+
+
+@pytest.fixture
+async def pool(server: Scripted) -> AsyncIterator[Pool]:
+    host, port = server.transport.get_extra_info("sockname")
+    pool = Pool([Server(host, port, SECRET)], Settings(timeout_s=0.2))
+    yield pool
+    await pool.close()
+
+
+@pytest.mark.parametrize("dialect", ["sterman", "rfc5090"])
+async def test_a_proof_on_the_wire(server: Scripted, pool: Pool, dialect: str) -> None:
+    server.code = Code.ACCESS_REJECT
+    authenticator = RadiusAuthenticator(pool, dialect=dialect, nas_identifier="edge", nas_address="192.0.2.1")
+    await authenticator.check(PROOF)
+    request = server.received[0]
+    wire.verify_request(request, SECRET, require_mac=True)
+    found = dict(named(request))
+    assert found["User-Name"] == "alice@inria.example"
+    assert found["NAS-Identifier"] == "edge"
+    assert found["NAS-IP-Address"] == "192.0.2.1"
+    assert found["Service-Type"] == "Sip-Session"
+    credentials = digest.from_packet(request)
+    assert credentials is not None
+    assert digest.is_rfc5090(request) is (dialect == "rfc5090")
+    fields = ("username", "realm", "nonce", "uri", "method", "response", "algorithm", "qop", "nc", "cnonce")
+    assert all(getattr(credentials, field) == getattr(PROOF, field) for field in fields)
+    if dialect == "rfc5090":
+        assert found["RFC5090-SIP-AOR"] == "sip:alice@inria.example"
+        assert credentials.opaque == "o"
+
+
+async def test_a_full_accept(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = encode(
+        [
+            ("User-Name", "alice"),
+            ("Class", b"one"),
+            ("Class", b"two"),
+            ("Filter-Id", "staff"),
+            ("Nomad-Group", "cn=staff"),
+            ("Nomad-Group", "staff"),
+            ("Nomad-Address", "Alice@Inria.example"),
+            ("Nomad-Address", "a.m@inria.example"),
+            ("Nomad-Extension", "3001"),
+            ("Nomad-Display-Name", "Alice M"),
+            ("Session-Timeout", 3600),
+            ("Idle-Timeout", 60),
+            ("Acct-Interim-Interval", 300),
+            ("Reply-Message", "Hello\r\n"),
+            ("Reply-Message", "you"),
+        ]
+    )
+    assert await RadiusAuthenticator(pool).check(PROOF) == Grant(
+        user="alice",
+        addresses=("alice@inria.example", "a.m@inria.example"),
+        extension="3001",
+        groups=("cn=staff", "staff"),
+        classes=(b"one", b"two"),
+        display_name="Alice M",
+        session_timeout_s=3600,
+        idle_timeout_s=60,
+        interim_interval_s=300,
+        message="Hello  you",
+    )
+
+
+async def test_a_bare_accept_of_a_foreign_server(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    assert await RadiusAuthenticator(pool).check(PROOF) == Grant(user="alice")
+
+
+async def test_refusal_carries_the_message(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_REJECT
+    server.attributes = encode([("Reply-Message", "Go away")])
+    assert await RadiusAuthenticator(pool).check(PROOF) == Refusal("Go away")
+
+
+async def test_a_challenge_is_no_grant(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_CHALLENGE
+    assert await RadiusAuthenticator(pool).check(PROOF) == Refusal()
+
+
+async def test_silence_is_unavailable_and_says_who(server: Scripted, pool: Pool) -> None:
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:\d+ did not answer"):
+        await RadiusAuthenticator(pool).check(PROOF)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:\d+ did not answer"):
+        await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Start", "alice", 0.0))
+
+
+async def test_a_broken_accept_is_no_grant(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = b"\x1b\x03x"
+    with pytest.raises(Unavailable, match="cannot be used"):
+        await RadiusAuthenticator(pool).check(PROOF)
+
+
+async def test_accounting_on_the_wire(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCOUNTING_RESPONSE
+    sink = RadiusAccounting(pool, nas_identifier="edge", nas_address="2001:db8::1", clock=lambda: 1_700_000_010.9)
+    record = AccountingRecord(
+        "1", "session", "Stop", "alice", 1_700_000_000.5, (("Acct-Session-Time", 9), ("Class", b"x"), ("Class", b"y"))
+    )
+    await sink.send(record)
+    wire.verify_request(server.received[0], SECRET, require_mac=False)
+    assert named(server.received[0]) == [
+        ("Acct-Status-Type", "Stop"),
+        ("NAS-Identifier", "edge"),
+        ("NAS-IPv6-Address", "2001:db8::1"),
+        ("Acct-Session-Id", "session"),
+        ("Event-Timestamp", 1_700_000_000),
+        ("Acct-Delay-Time", 10),
+        ("User-Name", "alice"),
+        ("Acct-Session-Time", 9),
+        ("Class", b"x"),
+        ("Class", b"y"),
+    ]
+
+
+async def test_accounting_on_has_no_user(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCOUNTING_RESPONSE
+    sink = RadiusAccounting(pool, clock=lambda: -5.0)
+    await sink.send(AccountingRecord("1", "boot", "Accounting-On", "", 0.0))
+    found = dict(named(server.received[0]))
+    assert "User-Name" not in found
+    assert found["Acct-Delay-Time"] == 0
+
+
+async def test_a_record_that_cannot_be_sent(pool: Pool) -> None:
+    with pytest.raises(Unavailable, match="record 1 cannot be sent"):
+        await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Start", "a", 0.0, (("No-Such", 1),)))
