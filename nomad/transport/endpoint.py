@@ -301,9 +301,16 @@ class Endpoint:
         except Exception:
             logger.exception("handler failed on %s", type(event).__name__)
             if isinstance(event, RequestArrived):
-                tag = _stateless_tag(event.request)
-                self._stack.respond(event.key, response_to(event.request, 500, to_tag=tag), now)
-                self.counters.response(event.key.method, 500)
+                self._apologise(event, now)
+
+    def _apologise(self, event: RequestArrived, now: float) -> None:
+        """Answer 500 for a handler that failed; ignored when it had already answered."""
+        try:
+            response = response_to(event.request, 500, to_tag=_stateless_tag(event.request))
+            self._stack.respond(event.key, response, now)
+            self.counters.response(event.key.method, 500)
+        except Exception:
+            logger.exception("request was not answered")
 
     def _arm(self, now: float) -> None:
         due = self._stack.next_timer()
@@ -320,7 +327,10 @@ class Endpoint:
     def _fire(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
-        self._stack.run_timers(now)
+        try:
+            self._stack.run_timers(now)
+        except Exception:  # the other timers are tried again
+            logger.exception("a timer failed")
         self._pump(now)
 
     def _socket_towards(self, host: str, port: int) -> UdpSocket:

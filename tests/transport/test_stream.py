@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import socket
 import ssl
@@ -18,6 +19,7 @@ from nomad.clock import Clock
 from nomad.ports import Target, Unavailable
 from nomad.sip.errors import SipError
 from nomad.sip.events import Flow
+from nomad.transport import stream
 from nomad.transport.connection import StreamLimits
 from nomad.transport.counters import Counters
 from nomad.transport.stream import Streams, address_group
@@ -230,6 +232,28 @@ async def test_limits_per_address_and_together(make: MakePeer) -> None:
     full = make(StreamLimits(connections=0))
     async with dialled(full.streams.listen("tcp", "127.0.0.1", 0)) as (reader, _):
         assert await ended(reader) == b""
+
+
+async def test_without_free_file_descriptors_it_waits_and_goes_on(
+    make: MakePeer, monkeypatch: pytest.MonkeyPatch, errors_expected: None
+) -> None:
+    monkeypatch.setattr(stream, "NO_FILES_PAUSE_S", 0.02)
+    peer = make()
+    host, port = peer.streams.listen("tcp", "127.0.0.1", 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as client:
+        client.setblocking(False)
+        with socket.socket() as probe:
+            lowest_free = probe.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            with contextlib.suppress(BlockingIOError):
+                client.connect((host, port))
+            await eventually(lambda: peer.counters.dropped.get("accept", 0) > 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.send(MESSAGE)
+        assert (await peer.message())[0] == MESSAGE
 
 
 async def test_the_gate_is_asked_first(make: MakePeer, gate: Gate) -> None:

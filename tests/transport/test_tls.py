@@ -95,7 +95,9 @@ def test_a_changed_certificate_gives_a_new_context(pki: Pki, tmp_path: Path) -> 
     assert new is not old
 
 
-def test_a_bad_file_leaves_the_old_context(pki: Pki, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_file_leaves_the_old_context(
+    pki: Pki, tmp_path: Path, caplog: pytest.LogCaptureFixture, errors_expected: None
+) -> None:
     made = pki.issue("kept")
     certificate, key = tmp_path / "edge.pem", tmp_path / "edge.key"
     shutil.copy(made.certificate, certificate)
