@@ -1,18 +1,16 @@
-"""Matches messages to transactions, keeps their timers, collects what to send and what happened (RFC 3261 17, 9, 18).
+"""Matches messages to transactions, keeps their timers, collects what is to be sent and what happened (RFC 3261 17).
 
-Owns no socket and no clock: `now` is monotonic seconds and never goes back. Forwarding, authentication and dialogs are
-the edge's part.
+Pure: messages and the time go in, `take_sends` and `take_events` give the rest back. Decides nothing about requests,
+except that a CANCEL is answered here (RFC 3261 9.2) and that too many transactions are refused.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Sequence
-from hashlib import blake2b
+from collections.abc import Iterable
 from typing import Final
 
 from nomad.sip.build import ack_for, cancel_for, response_to
+from nomad.sip.dialog import stateless_tag
 from nomad.sip.events import (
     AckArrived,
     AckMissing,
@@ -29,330 +27,383 @@ from nomad.sip.events import (
     StrayResponse,
 )
 from nomad.sip.message import Request, Response
-from nomad.sip.timers import Timers
+from nomad.sip.timers import TimerQueue, Timers
 from nomad.sip.transaction import (
-    CLIENT,
     INVITE_CLIENT,
     INVITE_SERVER,
-    SERVER,
+    OTHER_CLIENT,
+    OTHER_SERVER,
+    TERMINATED,
     ClientTransaction,
     Do,
     Input,
     ServerTransaction,
     State,
+    Stay,
+    server_key,
 )
 
-MAGIC_COOKIE: Final = "z9hG4bK"  # RFC 3261 8.1.1.7
-RETRY_AFTER_S: Final = "5"
-OPTIONS_SHARE: Final = (
-    1.1  # OPTIONS are still served up to this share of the limit, so that monitoring sees an overload
-)
+MAX_TRANSACTIONS = 200_000
+OVERLOAD_RETRY_AFTER_S = 10
+OPTIONS_HEADROOM = 1.1  # health checks pass when other requests are already refused
+
+_FOREVER: Final = -1.0
+_AS_BEFORE: Final = -2.0
+
+# An enum attribute costs more than a global
+_REQUEST: Final = Input.REQUEST
+_PROVISIONAL: Final = Input.PROVISIONAL
+_SUCCESS: Final = Input.SUCCESS
+_FAILURE: Final = Input.FAILURE
+_SEND: Final = Do.SEND
+_SEND_AND_RESEND: Final = Do.SEND_AND_RESEND
+_RESEND: Final = Do.RESEND
 
 Transaction = ServerTransaction | ClientTransaction
 
 
-class Stack:
-    """All transactions of one edge."""
+def fingerprint(data: bytes, flow: Flow) -> int:
+    """What `Stack.absorb` knows a datagram by: a keyed 64-bit hash, so that no peer can make two of them collide."""
+    return hash((data, flow))
 
-    def __init__(self, timers: Timers | None = None, *, limit: int = 200_000) -> None:
-        self.overloads = 0  # requests answered 503 because of the limit
-        self._timers = timers or Timers()
+
+class Stack:
+    """All transactions of one endpoint."""
+
+    def __init__(self, timers: Timers | None = None, *, limit: int = MAX_TRANSACTIONS) -> None:
+        self.timers = timers if timers is not None else Timers()
+        self.overloads = 0  # requests refused because of the limit
         self._limit = limit
-        self._servers: dict[ServerKey, ServerTransaction] = {}
-        self._clients: dict[ClientKey, ClientTransaction] = {}
+        self._server: dict[ServerKey, ServerTransaction] = {}
+        self._client: dict[ClientKey, ClientTransaction] = {}
+        self._by_flow: dict[Flow, set[ClientTransaction]] = {}
+        self._by_fingerprint: dict[int, ServerTransaction] = {}
+        self._resends: TimerQueue[Transaction] = TimerQueue()
+        self._ends: TimerQueue[Transaction] = TimerQueue()
+        self._stay_unreliable = _stays(self.timers, reliable=False)
+        self._stay_reliable = _stays(self.timers, reliable=True)
         self._sends: list[Send] = []
         self._events: list[Event] = []
-        self._resends: list[tuple[float, int, Transaction]] = []  # heap
-        self._ends: dict[float, deque[tuple[float, Transaction]]] = {}  # by duration, each in order of time
-        self._serial = 0
 
-    def __len__(self) -> int:
-        return len(self._servers) + len(self._clients)
+    @property
+    def transactions(self) -> int:
+        """How many transactions are alive."""
+        return len(self._server) + len(self._client)
 
-    # -- what comes in -------------------------------------------------------------------------------------------
+    # -- what the transport brings -----------------------------------------------------------------------------------
 
-    def receive(self, message: Request | Response, flow: Flow, now: float) -> None:
-        """Take a message that arrived on a flow."""
-        if isinstance(message, Request):
-            self._receive_request(message, flow, now)
-        else:
+    def absorb(self, mark: int, now: float) -> bool:
+        """Whether a datagram with this `fingerprint` repeats a request; if so, it has been dealt with, unparsed."""
+        transaction = self._by_fingerprint.get(mark)
+        if transaction is None:
+            return False
+        self._repeat(transaction)
+        return True
+
+    def receive(self, message: Request | Response, flow: Flow, now: float, *, mark: int = 0) -> None:
+        """Take in a message; the top Via of a request already has `received` and `rport`.
+
+        `mark` is the `fingerprint` of the datagram when repeats of it are to be absorbed unparsed. Raises `SipError`.
+        """
+        if isinstance(message, Response):
             self._receive_response(message, flow, now)
-
-    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
-        method = request.method
+            return
+        method = message.method
         if method == "ACK":
-            self._receive_ack(request, flow, now)
-            return
-        key = server_key(request, method)
-        known = self._servers.get(key)
-        if known is not None:
-            self._server_input(known, Input.REQUEST, now)
-            return
-        if method == "CANCEL":
-            self._receive_cancel(key, request, flow, now)
-            return
-        live = len(self._servers) + len(self._clients)
-        if live >= self._limit and (method != "OPTIONS" or live >= self._limit * OPTIONS_SHARE):
-            self.overloads += 1
-            refusal = response_to(request, 503, to_tag=_tag(key), headers=(("Retry-After", RETRY_AFTER_S),))
-            self._sends.append(Send(refusal.encode(), flow))
-            return
-        self._servers[key] = ServerTransaction(key, flow, invite=method == "INVITE")
-        self._events.append(RequestArrived(key, request, flow))
-
-    def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
-        known = self._servers.get(server_key(request, "INVITE"))
-        if known is None or known.state is State.ACCEPTED:
-            self._events.append(AckArrived(request, flow))
+            self._receive_ack(message, flow, now)
+        elif method == "CANCEL":
+            self._receive_cancel(message, flow, now)
         else:
-            self._server_input(known, Input.ACK, now)
-
-    def _receive_cancel(self, key: ServerKey, request: Request, flow: Flow, now: float) -> None:
-        """RFC 3261 9.2: answered here; the INVITE is ended by its owner, if it has no final response yet."""
-        invite = self._servers.get(ServerKey(key.branch, key.sent_by, "INVITE"))
-        self._servers[key] = ServerTransaction(key, flow, invite=False)
-        if invite is None:
-            self.respond(key, response_to(request, 481, to_tag=_tag(key)), now)
-            return
-        self.respond(key, response_to(request, 200, to_tag=_tag(key)), now)
-        if invite.state is State.PROCEEDING:
-            self._events.append(CancelArrived(invite.key, request, flow))
-
-    def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
-        known = self._clients.get(ClientKey(response.via.branch, response.cseq.method))
-        if known is None:
-            self._events.append(StrayResponse(response, flow))
-            return
-        self._client_input(known, _kind(response.status), now, response=response, flow=flow)
-
-    # -- what goes out -------------------------------------------------------------------------------------------
-
-    def respond(self, key: ServerKey, response: Response, now: float) -> None:
-        """Answer a request; does nothing when the transaction is gone or has its answer."""
-        transaction = self._servers.get(key)
-        if transaction is not None:
-            self._server_input(transaction, _kind(response.status), now, response=response)
-
-    def request(self, request: Request, flow: Flow, now: float) -> ClientKey:
-        """Send a request whose top Via already carries our branch."""
-        method = request.method
-        key = ClientKey(request.via.branch, method)
-        data = request.encode()
-        transaction = self._clients[key] = ClientTransaction(key, request, flow, data)
-        self._sends.append(Send(data, flow))
-        if not flow.reliable:
-            transaction.interval = self._timers.t1
-            self._resend_in(transaction, transaction.interval, now)
-        self._end_in(transaction, self._timers.transaction_s, now)
-        return key
-
-    def cancel(self, key: ClientKey, now: float, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """CANCEL an INVITE; before the first provisional response it only takes note (RFC 3261 9.1)."""
-        transaction = self._clients.get(key)
-        if transaction is None or key.method != "INVITE" or transaction.cancel:
-            return
-        if transaction.state is State.TRYING:
-            transaction.cancel, transaction.cancel_headers = True, tuple(headers)
-        elif transaction.state is State.PROCEEDING:
-            transaction.cancel, transaction.cancel_headers = True, tuple(headers)
-            self._send_cancel(transaction, now)
+            key = server_key(message)
+            transaction = self._server.get(key)
+            if transaction is not None:
+                self._repeat(transaction)
+            else:
+                self._receive_new(key, message, flow, now, mark)
 
     def flow_failed(self, flow: Flow, now: float, why: str) -> None:
-        """The flow is gone: whoever waits for a response on it hears of it."""
-        for transaction in [each for each in self._clients.values() if each.flow == flow]:
-            self._client_input(transaction, Input.ERROR, now, why=why)
+        """The transport could not send on a flow, or lost it: what waits for an answer there has failed."""
+        waiting = self._by_flow.get(flow)
+        if waiting is None:
+            return
+        for transaction in tuple(waiting):
+            row = transaction.machine.table.get((transaction.state, Input.TRANSPORT_ERROR))
+            if row is not None:
+                if not transaction.silent:
+                    self._events.append(BranchFailed(transaction.key, why))
+                self._enter(transaction, row[0], now)
+
+    # -- what the user wants -----------------------------------------------------------------------------------------
+
+    def respond(self, key: ServerKey, response: Response, now: float) -> None:
+        """Answer a request. Does nothing when its transaction is gone or does not take this response any more."""
+        transaction = self._server.get(key)
+        if transaction is None:
+            return
+        status = response.status
+        if key.method != "INVITE" and (status == 408 or 100 < status < 200):
+            return  # RFC 4320 4.1, 4.2: never for a non-INVITE
+        row = transaction.machine.table.get((transaction.state, _response_input(status)))
+        if row is None:
+            return
+        state, do = row
+        data = response.encode()
+        self._sends.append(Send(data, transaction.flow))
+        transaction.sent = b"" if do is _SEND else data
+        if do is _SEND_AND_RESEND and not transaction.reliable:
+            self._start_resending(transaction, now)
+        if state is not transaction.state:
+            self._enter(transaction, state, now)
+
+    def request(self, request: Request, flow: Flow, now: float) -> ClientKey:
+        """Send a request, its top Via branch made by us and never used before. The request must not change any more."""
+        key = ClientKey(request.via.branch, request.method)
+        if key in self._client:
+            raise ValueError("branch is in use")
+        self._send_request(key, request, flow, now)
+        return key
+
+    def cancel(self, key: ClientKey, now: float, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """CANCEL an INVITE without final response, at once or after its first provisional (RFC 3261 9.1)."""
+        transaction = self._client.get(key)
+        if transaction is None or transaction.cancelled:
+            return
+        row = transaction.machine.table.get((transaction.state, Input.CANCEL))
+        if row is None:
+            return
+        transaction.cancelled = True
+        if row[1] is Do.HOLD_CANCEL:
+            transaction.held = tuple(headers)
+        else:
+            self._send_cancel(transaction, headers, now)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """When `run_timers` is to be called at the latest; there may turn out to be nothing to do."""
+        end = self._ends.next_due()
+        resend = self._resends.next_due()
+        if end is None or (resend is not None and resend < end):
+            return resend
+        return end
+
+    def run_timers(self, now: float) -> None:
+        """Do what has become due."""
+        for due, transaction in self._ends.take_due(now):
+            if transaction.ends_at == due:
+                self._end(transaction, now)
+        for _, transaction in self._resends.take_due(now):
+            row = transaction.machine.table.get((transaction.state, Input.TIMER_A))
+            if row is not None:
+                self._sends.append(Send(transaction.sent, transaction.flow))
+                self._pause(transaction, row[1], now)
+
+    # -- what came of it ---------------------------------------------------------------------------------------------
 
     def take_sends(self) -> list[Send]:
-        """What to put on the wire since the last call, in order."""
-        sends, self._sends = self._sends, []
-        return sends
+        """What is to be sent since the last call, in order."""
+        sends = self._sends
+        if sends:
+            self._sends = []
+            return sends
+        return []
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, in order."""
-        events, self._events = self._events, []
-        return events
+        events = self._events
+        if events:
+            self._events = []
+            return events
+        return []
 
-    # -- timers --------------------------------------------------------------------------------------------------
+    # -- requests of peers -------------------------------------------------------------------------------------------
 
-    def next_timer(self) -> float | None:
-        """When `run_timers` has something to do, None when it has not."""
-        due: float | None = None
-        while self._resends and self._resends[0][2].resend_at != self._resends[0][0]:
-            heapq.heappop(self._resends)  # of a transaction that went on
-        if self._resends:
-            due = self._resends[0][0]
-        for queue in self._ends.values():
-            while queue and queue[0][1].end_at != queue[0][0]:
-                queue.popleft()
-            if queue and (due is None or queue[0][0] < due):
-                due = queue[0][0]
-        return due
-
-    def run_timers(self, now: float) -> None:
-        """Do what is due."""
-        while self._resends and self._resends[0][0] <= now:
-            when, _, transaction = heapq.heappop(self._resends)
-            if transaction.resend_at == when:
-                self._input(transaction, Input.RESEND, now)
-        for queue in self._ends.values():
-            while queue and queue[0][0] <= now:
-                when, transaction = queue.popleft()
-                if transaction.end_at == when:
-                    self._input(transaction, Input.END, now)
-
-    def _resend_in(self, transaction: Transaction, seconds: float, now: float) -> None:
-        self._serial += 1
-        transaction.resend_at = now + seconds
-        heapq.heappush(self._resends, (transaction.resend_at, self._serial, transaction))
-
-    def _end_in(self, transaction: Transaction, seconds: float, now: float) -> None:
-        """Start the end timer; 0 seconds end the transaction at once."""
-        if seconds <= 0:
-            self._drop(transaction)
+    def _receive_new(self, key: ServerKey, request: Request, flow: Flow, now: float, mark: int) -> None:
+        if len(self._server) + len(self._client) >= self._limit and not self._spares(request):
+            self.overloads += 1
+            retry_after = ("Retry-After", str(OVERLOAD_RETRY_AFTER_S))
+            self._answer_statelessly(request, 503, flow, retry_after)
             return
-        transaction.end_at = now + seconds
-        queue = self._ends.get(seconds)
-        if queue is None:
-            queue = self._ends[seconds] = deque()
-        queue.append((transaction.end_at, transaction))
+        machine = INVITE_SERVER if request.method == "INVITE" else OTHER_SERVER
+        self._open_server(ServerTransaction(key, flow, machine, mark), now)
+        self._events.append(RequestArrived(key, request, flow))
 
-    # -- the machines --------------------------------------------------------------------------------------------
+    def _open_server(self, transaction: ServerTransaction, now: float) -> None:
+        self._server[transaction.key] = transaction
+        if transaction.fingerprint:
+            self._by_fingerprint[transaction.fingerprint] = transaction
+        if transaction.machine is OTHER_SERVER:
+            transaction.ends_at = self._ends.start(self._stay_unreliable[Stay.TRANSACTION], transaction, now)
 
-    def _input(self, transaction: Transaction, happened: Input, now: float) -> None:
-        if isinstance(transaction, ServerTransaction):
-            self._server_input(transaction, happened, now)
+    def _spares(self, request: Request) -> bool:
+        return request.method == "OPTIONS" and self.transactions < self._limit * OPTIONS_HEADROOM
+
+    def _repeat(self, transaction: ServerTransaction) -> None:
+        row = transaction.machine.table.get((transaction.state, _REQUEST))
+        if row is not None and transaction.sent:
+            self._sends.append(Send(transaction.sent, transaction.flow))
+
+    def _receive_ack(self, ack: Request, flow: Flow, now: float) -> None:
+        transaction = self._server.get(server_key(ack))
+        if transaction is None:
+            self._events.append(AckArrived(ack, flow))
+            return
+        row = transaction.machine.table.get((transaction.state, Input.ACK))
+        if row is None:
+            return
+        if row[1] is Do.PASS_ACK:
+            self._events.append(AckArrived(ack, flow))
         else:
-            self._client_input(transaction, happened, now)
+            self._enter(transaction, row[0], now)
 
-    def _server_input(
-        self, transaction: ServerTransaction, happened: Input, now: float, *, response: Response | None = None
-    ) -> None:
-        table = INVITE_SERVER if transaction.invite else SERVER
-        row = table.get((transaction.state, happened))
+    def _receive_cancel(self, cancel: Request, flow: Flow, now: float) -> None:
+        key = server_key(cancel)
+        known = self._server.get(key)
+        if known is not None:
+            self._repeat(known)
+            return
+        invite = self._server.get(ServerKey(key.branch, key.sent_by, "INVITE"))
+        if invite is None:
+            self._answer_statelessly(cancel, 481, flow)
+            return
+        self._open_server(ServerTransaction(key, flow, OTHER_SERVER, 0), now)
+        self.respond(key, response_to(cancel, 200, to_tag=stateless_tag(cancel)), now)
+        if (invite.state, Input.CANCEL) in invite.machine.table:
+            self._events.append(CancelArrived(invite.key, cancel, flow))
+
+    def _answer_statelessly(self, request: Request, status: int, flow: Flow, *headers: tuple[str, str]) -> None:
+        response = response_to(request, status, to_tag=stateless_tag(request), headers=headers)
+        self._sends.append(Send(response.encode(), flow))
+
+    # -- responses of peers ------------------------------------------------------------------------------------------
+
+    def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
+        transaction = self._client.get(ClientKey(response.via.branch, response.cseq.method))
+        if transaction is None:
+            self._events.append(StrayResponse(response, flow))
+            return
+        row = transaction.machine.table.get((transaction.state, _response_input(response.status)))
         if row is None:
             return
-        transaction.state, do = row
-        timers, reliable = self._timers, transaction.flow.reliable
-        if response is not None:
-            transaction.last = response.encode()
-            self._sends.append(Send(transaction.last, transaction.flow))
-            if do is Do.SEND_AND_WAIT:
-                self._end_in(transaction, 0 if reliable and not transaction.invite else timers.transaction_s, now)
-            elif do is Do.SEND_AND_RESEND:
-                self._end_in(transaction, timers.transaction_s, now)
-                if not reliable:
-                    transaction.interval = timers.t1
-                    self._resend_in(transaction, timers.t1, now)
-        elif do is Do.REPEAT:
-            if transaction.last:
-                self._sends.append(Send(transaction.last, transaction.flow))
-            if happened is Input.RESEND:
-                transaction.interval = min(transaction.interval * 2, timers.t2)
-                self._resend_in(transaction, transaction.interval, now)
-        elif do is Do.ABSORB_AND_WAIT:
-            transaction.resend_at = 0.0
-            self._end_in(transaction, 0 if reliable else timers.t4, now)
-        elif do is Do.REPORT_TIMEOUT:
-            self._events.append(AckMissing(transaction.key))
-        if transaction.state is State.TERMINATED:
-            self._drop(transaction)
-
-    def _client_input(
-        self,
-        transaction: ClientTransaction,
-        happened: Input,
-        now: float,
-        *,
-        response: Response | None = None,
-        flow: Flow | None = None,
-        why: str = "",
-    ) -> None:
-        invite = transaction.key.method == "INVITE"
-        row = (INVITE_CLIENT if invite else CLIENT).get((transaction.state, happened))
-        if row is None:
+        state, do = row
+        if do is _RESEND:
+            self._sends.append(Send(transaction.sent, transaction.flow))
             return
-        transaction.state, do = row
-        if response is not None and do is not Do.ACK:
-            self._take_response(transaction, do, response, flow or transaction.flow, now)
-        elif do is Do.REPEAT:
-            self._sends.append(Send(transaction.last, transaction.flow))
-            proceeding = transaction.state is State.PROCEEDING
-            doubled = transaction.interval * 2
-            # timer A doubles without bound, timer E up to T2 (RFC 3261 17.1.1.2, 17.1.2.2)
-            transaction.interval = (
-                self._timers.t2 if proceeding else doubled if invite else min(doubled, self._timers.t2)
-            )
-            self._resend_in(transaction, transaction.interval, now)
-        elif do is Do.ACK:
-            self._sends.append(Send(transaction.last, transaction.flow))
-        elif transaction.key.method == "CANCEL":
-            pass  # its fate interests nobody: the INVITE reports its own
-        elif do is Do.REPORT_TIMEOUT:
-            self._events.append(BranchTimedOut(transaction.key))
-        elif do is Do.REPORT_ERROR:
-            self._events.append(BranchFailed(transaction.key, why))
-        if transaction.state is State.TERMINATED:
-            self._drop(transaction)
-
-    def _take_response(
-        self, transaction: ClientTransaction, do: Do, response: Response, flow: Flow, now: float
-    ) -> None:
-        timers, reliable = self._timers, transaction.flow.reliable
-        invite = transaction.key.method == "INVITE"
-        if transaction.key.method != "CANCEL":
+        if not transaction.silent:
             self._events.append(ResponseArrived(transaction.key, response, flow))
-        if do is Do.PASS_AND_ACK:
+        if do is Do.DELIVER_AND_ACK:
             assert transaction.request is not None
-            transaction.last = ack_for(transaction.request, response).encode()
-            self._sends.append(Send(transaction.last, transaction.flow))
-            self._settle(transaction)
-            self._end_in(transaction, 0 if reliable else timers.wait_completed_s, now)
-        elif do is Do.PASS_AND_WAIT:
-            self._settle(transaction)
-            wait = timers.transaction_s if invite else 0 if reliable else timers.t4
-            self._end_in(transaction, wait, now)
-        elif invite and transaction.state is State.PROCEEDING and not transaction.cancel_sent:
-            transaction.resend_at = transaction.end_at = 0.0  # timers A and B stop; the proxy has timer C
-            if transaction.cancel:
-                self._send_cancel(transaction, now)
+            transaction.sent = ack_for(transaction.request, response).encode()
+            self._sends.append(Send(transaction.sent, transaction.flow))
+        if state is not transaction.state:
+            self._enter(transaction, state, now)
+        if do is Do.DELIVER_FIRST and transaction.held is not None:
+            self._send_cancel(transaction, transaction.held, now)
 
-    @staticmethod
-    def _settle(transaction: ClientTransaction) -> None:
-        """The final response is there: nothing is resent, the request is no longer needed."""
-        transaction.resend_at = 0.0
-        transaction.request = None
+    # -- requests of ours --------------------------------------------------------------------------------------------
 
-    def _send_cancel(self, transaction: ClientTransaction, now: float) -> None:
-        assert transaction.request is not None
-        transaction.cancel_sent = True
-        cancel = cancel_for(transaction.request)
-        for name, value in transaction.cancel_headers:
-            cancel.add(name.lower(), value)
-        self.request(cancel, transaction.flow, now)
-        self._end_in(transaction, self._timers.transaction_s, now)
-
-    def _drop(self, transaction: Transaction) -> None:
-        transaction.state = State.TERMINATED
-        transaction.resend_at = transaction.end_at = 0.0
-        if isinstance(transaction, ServerTransaction):
-            self._servers.pop(transaction.key, None)
+    def _send_request(self, key: ClientKey, request: Request, flow: Flow, now: float) -> ClientTransaction:
+        machine = INVITE_CLIENT if key.method == "INVITE" else OTHER_CLIENT
+        transaction = ClientTransaction(key, flow, machine, request)
+        transaction.sent = request.encode()
+        if machine is OTHER_CLIENT:
+            transaction.request = None
+        self._client[key] = transaction
+        neighbours = self._by_flow.get(flow)
+        if neighbours is None:
+            self._by_flow[flow] = {transaction}
         else:
-            self._clients.pop(transaction.key, None)
+            neighbours.add(transaction)
+        self._sends.append(Send(transaction.sent, flow))
+        transaction.ends_at = self._ends.start(self._stay_unreliable[Stay.TRANSACTION], transaction, now)
+        if not transaction.reliable:
+            self._start_resending(transaction, now)
+        return transaction
+
+    def _send_cancel(self, invite: ClientTransaction, headers: Iterable[tuple[str, str]], now: float) -> None:
+        assert invite.request is not None
+        invite.held = None
+        cancel = cancel_for(invite.request)
+        for name, value in headers:
+            cancel.add(name.lower(), value)
+        key = ClientKey(invite.key.branch, "CANCEL")
+        self._send_request(key, cancel, invite.flow, now).silent = True
+        # The peer may not know CANCEL: the INVITE is given up after 64*T1 (RFC 3261 9.1)
+        invite.ends_at = self._ends.start(self._stay_unreliable[Stay.TRANSACTION], invite, now)
+
+    # -- states and timers -------------------------------------------------------------------------------------------
+
+    def _enter(self, transaction: Transaction, state: State, now: float) -> None:
+        """Go to another state and start the timer that ends it."""
+        transaction.state = state
+        if state is TERMINATED:
+            self._forget(transaction)
+            return
+        stays = self._stay_reliable if transaction.reliable else self._stay_unreliable
+        duration = stays[transaction.machine.stay[state]]
+        if duration > 0.0:
+            transaction.ends_at = self._ends.start(duration, transaction, now)
+        elif duration == 0.0:
+            transaction.state = TERMINATED
+            self._forget(transaction)
+        elif duration == _FOREVER:
+            transaction.ends_at = 0.0
+
+    def _end(self, transaction: Transaction, now: float) -> None:
+        """The timer that ends the state fired."""
+        row = transaction.machine.table.get((transaction.state, Input.TIMER_B))
+        if row is None:
+            return
+        state, do = row
+        if isinstance(transaction, ServerTransaction):
+            if do is Do.REPORT_ACK_MISSING:
+                self._events.append(AckMissing(transaction.key))
+        elif do is Do.REPORT_TIMEOUT and not transaction.silent:
+            self._events.append(BranchTimedOut(transaction.key))
+        self._enter(transaction, state, now)
+
+    def _start_resending(self, transaction: Transaction, now: float) -> None:
+        transaction.pause = self.timers.t1
+        self._resends.start(transaction.pause, transaction, now)
+
+    def _pause(self, transaction: Transaction, do: Do, now: float) -> None:
+        """Resend again after a longer pause (RFC 3261 17.1.1.2, 17.1.2.2, 17.2.1)."""
+        pause = transaction.pause * 2
+        if do is Do.RESEND_AND_SLOW_DOWN or (transaction.machine.caps_at_t2 and pause > self.timers.t2):
+            pause = self.timers.t2
+        transaction.pause = pause
+        self._resends.start(pause, transaction, now)
+
+    def _forget(self, transaction: Transaction) -> None:
+        """Drop a transaction; its timers still run for a while, so it must not hold messages."""
+        transaction.ends_at = 0.0
+        transaction.sent = b""
+        if isinstance(transaction, ServerTransaction):
+            del self._server[transaction.key]
+            if transaction.fingerprint:
+                self._by_fingerprint.pop(transaction.fingerprint, None)
+            return
+        transaction.request = None
+        del self._client[transaction.key]
+        neighbours = self._by_flow[transaction.flow]
+        neighbours.discard(transaction)
+        if not neighbours:
+            del self._by_flow[transaction.flow]
 
 
-def server_key(request: Request, method: str) -> ServerKey:
-    """Identity of the server transaction (RFC 3261 17.2.3); without a magic cookie, what RFC 2543 matched by."""
-    via = request.via
-    branch = via.branch
-    if not branch.startswith(MAGIC_COOKIE):
-        branch = f"{request.call_id} {request.cseq.number} {request.from_.tag} {request.uri_text} {branch}"
-    return ServerKey(branch, via.sent_by, method)
+def _response_input(status: int) -> Input:
+    if status < 200:
+        return _PROVISIONAL
+    return _SUCCESS if status < 300 else _FAILURE
 
 
-def _kind(status: int) -> Input:
-    return Input.PROVISIONAL if status < 200 else Input.SUCCESS if status < 300 else Input.FAILURE
-
-
-def _tag(key: ServerKey) -> str:
-    """A To tag for answers of the stack itself: the same for every retransmission."""
-    return blake2b(key.branch.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+def _stays(timers: Timers, *, reliable: bool) -> dict[Stay, float]:
+    """Seconds for each `Stay`; 0 means that the state is left at once."""
+    return {
+        Stay.UNLIMITED: _FOREVER,
+        Stay.AS_BEFORE: _AS_BEFORE,
+        Stay.TRANSACTION: timers.transaction,
+        Stay.TRANSACTION_UNLESS_RELIABLE: 0.0 if reliable else timers.transaction,
+        Stay.T4_UNLESS_RELIABLE: 0.0 if reliable else timers.t4,
+        Stay.TIMER_D_UNLESS_RELIABLE: 0.0 if reliable else timers.timer_d,
+    }
