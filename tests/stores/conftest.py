@@ -1,0 +1,44 @@
+"""Databases to run the contract against."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from nomad.stores.database import Database
+from tests.harness import postgres
+from tests.harness.debian import require
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    require("postgresql")
+    server = postgres.Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "sqlite-memory", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/nomad.db"
+    if request.param == "sqlite-memory":
+        return "sqlite://"
+    server: postgres.Postgres = request.getfixturevalue("postgres_server")
+    engine = create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return server.url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
+    await database.open()
+    yield database
+    await database.close()
