@@ -14,7 +14,7 @@ from nomad.demo.pbx import TONE_HZ as PBX_TONE_HZ
 from nomad.demo.records import Accounted, AdminApi, wait_accounting
 from nomad.demo.rtp import Heard
 from nomad.demo.site import DOMAIN
-from nomad.demo.softphone import Account, PhoneCall, Softphone
+from nomad.demo.softphone import TONE_HZ, Account, PhoneCall, Softphone
 
 PREMIUM = "0899123456"
 # The phones know their passwords by themselves: a wrong one in the directory must be found out.
@@ -166,7 +166,7 @@ class Steps:
             if not desk.leg.answered:
                 raise StepFailed(f"the phone answered, but the PBX saw {_path(desk.leg.seen)}")
             heard = _must_hear(await ringing.hear(PACKETS, hz=PBX_TONE_HZ), PACKETS, "from the PBX")
-            _must_hear(await desk.hear(PACKETS, hz=440), PACKETS, "at the PBX")
+            _must_hear(await desk.hear(PACKETS, hz=TONE_HZ), PACKETS, "at the PBX")
             seen = await ringing.hangup()
             if seen is None or seen.status != 200:
                 raise StepFailed(f"BYE: expected 200, saw {seen or 'no response'}")
@@ -174,7 +174,8 @@ class Steps:
             dialling.cancel()
         self._answered += 1
         self._expected.append(("in", "", "answered"))
-        return f"PBX to {ALICE[2]}: {_path(tuple(desk.leg.seen))}, {_audio(heard)} both ways, BYE: {seen}"
+        audio = f"{_audio(heard)}, {TONE_HZ} Hz the other way"
+        return f"PBX to {ALICE[2]}: {_path(desk.leg.seen)}, {audio}, BYE: {seen}"
 
     async def call_a_colleague(self) -> str:
         """Two roaming people talk through the PBX; the called one hangs up."""
