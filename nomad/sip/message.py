@@ -174,7 +174,7 @@ class Message(HeaderLines):
     # -- the whole -------------------------------------------------------------------------------------------------
 
     def encode(self) -> bytes:
-        """The message as bytes, with a right Content-Length (always present: RFC 3261 18.3, 20.14)."""
+        """The message as bytes. Puts Content-Length right first; it is always present (RFC 3261 18.3, 20.14)."""
         if self._length != len(self.body):
             self.set("content-length", str(len(self.body)))
             self._length = len(self.body)
