@@ -128,7 +128,7 @@ async def _start(
         if own is not None:
             own.trust(address)
         detail = f"edge at {address[0]}:{address[1]} (udp, tcp), PBX at {where}, directory people.ldif"
-        return Stage(address, AdminApi(edge.admin_url), folder / site.DETAIL, own), detail
+        return Stage(address, AdminApi(edge.admin_url), folder / site.DETAIL, own, where), detail
 
     began = time.perf_counter()
     with teller.running("start"):

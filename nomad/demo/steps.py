@@ -47,6 +47,7 @@ class Stage:
     admin: AdminApi
     detail: Path  # accounting records of the RADIUS server
     pbx: Pbx | None  # None: somebody else's
+    pbx_address: str
     cdrs: list[dict[str, Any]] = field(default_factory=list)
     accounting: Accounted = field(default_factory=lambda: Accounted(0, 0, (), frozenset()))
 
@@ -246,7 +247,8 @@ class Steps:
 
     def _must_be_up(self, call: PhoneCall, number: str) -> None:
         if not call.answered:
-            why = "" if call.last.status else f" within {CALL_S:.0f} s"
+            silent = call.last.status < 200
+            why = f", then nothing for {CALL_S:g} s; is the PBX at {self._stage.pbx_address} up?" if silent else ""
             raise StepFailed(f"{number} was not answered: {_path(call.seen)}{why}")
 
     def _asserted(self, callee: str) -> str:

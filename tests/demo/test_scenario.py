@@ -65,6 +65,7 @@ async def test_a_pbx_that_does_not_answer_is_found_out(
     name, detail = first_failure(found)
     assert name == "call echo"
     assert detail.startswith("1000 was not answered")
+    assert detail.endswith(f"is the PBX at {site.HOST}:{silent_port} up?")
     assert [step["detail"] for step in found["steps"][-1:]] == ["not run: 'call echo' failed"]
 
 
@@ -94,7 +95,7 @@ async def test_missing_people_are_told(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_invitation_names_users_passwords_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stage = steps.Stage(edge=("127.0.0.1", 5099), admin=AdminApi(""), detail=tmp_path, pbx=None)
+    stage = steps.Stage(edge=("127.0.0.1", 5099), admin=AdminApi(""), detail=tmp_path, pbx=None, pbx_address="pbx:5060")
     scenario.Teller(json_output=False).invite(stage, None)
     shown = capsys.readouterr().out
     for word in ("127.0.0.1:5099", "alice", steps.ALICE[1], "3001", "emma", "1000 echo", "Ctrl-C"):

@@ -21,7 +21,9 @@ async def played(tmp_path: Path) -> AsyncIterator[tuple[Steps, TinyRegistrar, Pb
     pbx = Pbx()
     await pbx.start()
     async with Peer(registrar.answer) as edge:
-        stage = Stage(edge=edge.address, admin=AdminApi("http://127.0.0.1:9"), detail=tmp_path, pbx=pbx)
+        stage = Stage(
+            edge=edge.address, admin=AdminApi("http://127.0.0.1:9"), detail=tmp_path, pbx=pbx, pbx_address="pbx:5060"
+        )
         pbx.trust(edge.address)
         made = Steps(stage)
         await made.start()
@@ -80,7 +82,7 @@ async def test_records_must_be_readable(played: tuple[Steps, TinyRegistrar, Pbx]
 
 
 async def test_a_foreign_pbx_calls_nobody(tmp_path: Path) -> None:
-    foreign = Steps(Stage(edge=("127.0.0.1", 9), admin=AdminApi(""), detail=tmp_path, pbx=None))
+    foreign = Steps(Stage(edge=("127.0.0.1", 9), admin=AdminApi(""), detail=tmp_path, pbx=None, pbx_address="pbx:5060"))
     names = [name for name, _ in foreign.all()]
     assert "incoming call" not in names
     assert names[-2:] == ["call records", "accounting"]
