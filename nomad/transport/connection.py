@@ -28,7 +28,7 @@ class StreamLimits:
     handshake_s: float = 10.0  # TLS
     first_message_s: float = 30.0  # from the accept to the first whole message
     message_s: float = 10.0  # from its first byte to its last
-    idle_s: float = 1800.0
+    idle_s: float = 7500.0  # longer than the longest registration; dead peers are found by TCP
     unsent_bytes: int = 1 << 20  # waiting for a peer that does not read
     connect_s: float = 5.0
 

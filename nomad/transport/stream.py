@@ -31,6 +31,13 @@ BACKLOG = 1024
 ACCEPT_BATCH = 64  # connections taken in one go, so that a flood of them does not starve the rest
 MAX_DIALS = 1_000  # connections being opened by us at once
 NO_FILES_PAUSE_S = 1.0
+TCP_OPTIONS = (
+    (socket.TCP_NODELAY, 1),
+    (socket.TCP_KEEPIDLE, 60),  # seconds
+    (socket.TCP_KEEPINTVL, 15),  # seconds
+    (socket.TCP_KEEPCNT, 4),
+    (socket.TCP_USER_TIMEOUT, 60_000),  # milliseconds that sent bytes may stay unacknowledged
+)
 
 DialKey = tuple[str, str, int, str]
 Dial = asyncio.Future[Connection]
@@ -150,8 +157,7 @@ class Streams:
         connection = self._connection(wire(), transport, closed=partial(self._lost, address=address))
         loop = asyncio.get_running_loop()
         try:
-            accepted.setblocking(False)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _prepare(accepted)
             if tls is None:
                 await loop.connect_accepted_socket(lambda: connection, accepted)
             else:
@@ -162,10 +168,11 @@ class Streams:
                     ssl_handshake_timeout=self._limits.handshake_s,
                 )
         except (OSError, ValueError) as error:  # includes ssl.SSLError, TimeoutError
-            accepted.close()
             self._counters.drop("tls-handshake" if tls else "accept")
             log.event(logger, "connection failed", level=logging.DEBUG, peer=address, why=str(error))
+        finally:
             if not connection.was_made:
+                accepted.close()
                 self._release(address)
 
     # -- opening -----------------------------------------------------------------------------------------------------
@@ -203,21 +210,26 @@ class Streams:
 
     async def _try(self, key: DialKey) -> Connection:
         transport, host, port, name = key
+        if transport not in ("tcp", "tls"):
+            raise Unavailable(f"cannot connect over {transport}")
         check = self._check_name(name) if transport == "tls" else lambda _: None
         connection = self._connection(PlainWire(), transport, closed=partial(self._lost, key=key), check=check)
         loop = asyncio.get_running_loop()
         place = f"{transport}:{host} port {port}"
         try:
             async with asyncio.timeout(self._limits.connect_s):
-                if transport == "tls":
-                    # Without a name the address stands in; no SNI is sent for an address.
-                    await loop.create_connection(
-                        lambda: connection, host, port, ssl=self._client_tls, server_hostname=name or host
-                    )
-                elif transport == "tcp":
-                    await loop.create_connection(lambda: connection, host, port)
-                else:
-                    raise Unavailable(f"cannot connect over {transport}")
+                dialled = await self._dialled_socket(host, port)
+                try:
+                    if transport == "tls":
+                        # Without a name the address stands in; no SNI is sent for an address.
+                        await loop.create_connection(
+                            lambda: connection, sock=dialled, ssl=self._client_tls, server_hostname=name or host
+                        )
+                    else:
+                        await loop.create_connection(lambda: connection, sock=dialled)
+                finally:
+                    if not connection.was_made:
+                        dialled.close()
         except TimeoutError:
             raise Unavailable(f"{place} did not answer within {self._limits.connect_s:g} s") from None
         except (OSError, ValueError) as error:
@@ -227,6 +239,17 @@ class Streams:
         if not connection.usable:
             raise Unavailable(f"{place}: {connection.why}")
         return connection
+
+    @staticmethod
+    async def _dialled_socket(host: str, port: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            _prepare(made)
+            await asyncio.get_running_loop().sock_connect(made, (host, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def _check_name(self, name: str) -> Callable[[ssl.SSLObject | None], None]:
         if self._client_tls is None:
@@ -307,6 +330,14 @@ class Streams:
             self._per_address[group] = count
         else:
             del self._per_address[group]
+
+
+def _prepare(sock: socket.socket) -> None:
+    """Options of every connection: no delay, and probes that find dead peers and keep NAT bindings open."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in TCP_OPTIONS:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def address_group(address: str) -> str:
