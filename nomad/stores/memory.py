@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 from nomad.ports import Binding, Conflict, Registration
 
+EXPIRE_AT_ONCE = 200  # bindings, then other work has its turn
 NONCE_COUNTS = 256  # how far a nonce count may be behind the highest one (requests overtake each other)
 MAX_NONCES = 100_000
 STALE_ENTRIES = 1000  # outdated entries that the expiry heap may hold besides one for each user
@@ -63,6 +65,7 @@ class MemoryLocations:
     async def expire(self, now: float) -> Sequence[tuple[str, Binding]]:
         """Drop bindings that expired before `now` (Unix seconds); return them with their users."""
         gone: list[tuple[str, Binding]] = []
+        breathe_at = EXPIRE_AT_ONCE
         while self._expiries and self._expiries[0][0] < now:
             at, user = heapq.heappop(self._expiries)
             if self._due.get(user) != at:
@@ -75,6 +78,9 @@ class MemoryLocations:
                 continue
             gone.extend((user, binding) for binding in registration.bindings if binding.expires_at < now)
             self._store(replace(registration, bindings=kept))
+            if len(gone) >= breathe_at:  # after an outage thousands may expire together; calls must not wait for that
+                breathe_at = len(gone) + EXPIRE_AT_ONCE
+                await asyncio.sleep(0)
         return gone
 
     async def browse(self) -> AsyncIterator[Registration]:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from sqlalchemy import Connection, bindparam, delete, select
 
@@ -19,6 +20,7 @@ from nomad.stores.tables import registrations
 
 logger = logging.getLogger(__name__)
 
+MAX_BATCH = 500  # users in one write, so that a storm of registrations does not hold the database for long
 RETRY_S = 1.0  # pause after a failed write
 
 
@@ -94,7 +96,9 @@ class RegistrationSnapshot:
     async def _write(self) -> None:
         try:
             while self._changed:
-                batch, self._changed = self._changed, {}
+                batch = dict(islice(self._changed.items(), MAX_BATCH))
+                for user in batch:
+                    del self._changed[user]
                 try:
                     await self._write_batch(list(batch.values()))
                     self._failing = False

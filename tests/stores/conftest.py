@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from sqlalchemy import create_engine, text
 
 from nomad.stores.database import Database
 from tests.harness import postgres
-from tests.harness.debian import require
+from tests.harness.debian import ROOT, require
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +45,20 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+def promised(tmp_path: Path) -> Callable[[str, Path], list[str]]:
+    """Start a process that stores, kill it with SIGKILL in the middle, and tell what it had promised to keep."""
+
+    def run(kind: str, path: Path) -> list[str]:
+        command = [sys.executable, "-m", "tests.stores.crash", kind, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            ids = [process.stdout.readline().strip() for _ in range(400)]
+            process.kill()
+            ids += process.stdout.read().split("\n")[:-1]
+        assert process.returncode == -signal.SIGKILL
+        return ids
+
+    return run

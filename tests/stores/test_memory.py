@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from nomad.ports import Registration
-from nomad.stores.memory import NONCE_COUNTS, STALE_ENTRIES, MemoryLocations, MemoryNonceWindow
+from nomad.stores.memory import EXPIRE_AT_ONCE, NONCE_COUNTS, STALE_ENTRIES, MemoryLocations, MemoryNonceWindow
 from tests.stores.contract import LocationContract, NonceContract
 from tests.stores.samples import binding, registration
 
@@ -21,6 +22,19 @@ class TestMemoryNonceWindow(NonceContract):
     @pytest.fixture
     def store(self) -> MemoryNonceWindow:
         return MemoryNonceWindow(wall=lambda: 1000.0)
+
+
+async def test_mass_expiry_gives_way_to_other_work() -> None:
+    store = MemoryLocations()
+    for number in range(3 * EXPIRE_AT_ONCE):
+        await store.save(registration(f"user{number}", number, expires_at=100.0))
+    expiry = asyncio.ensure_future(store.expire(200.0))
+    await asyncio.sleep(0)
+    assert not expiry.done()
+    assert (await store.get("user0")).bindings == ()
+    await store.save(registration("alice", 9999, expires_at=150.0))
+    assert len(await expiry) == 3 * EXPIRE_AT_ONCE + 1
+    assert (len(store), store.bindings) == (0, 0)
 
 
 async def test_changes_are_told() -> None:
