@@ -18,6 +18,12 @@ MAX_DELTA_SECONDS = 2**32 - 1
 TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++")
 QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
+# Values that stand in quotes even when they are tokens: RFC 3840 9 (all names that begin with "+", too), RFC 3326 2.
+_QUOTED_NAMES = frozenset(
+    {"audio", "automata", "class", "duplex", "data", "control", "mobility", "description", "events", "priority"}
+    | {"methods", "schemes", "application", "video", "language", "type", "isfocus", "actor", "text", "extensions"}
+)
+
 # Wider than gen-value (RFC 3261 25.1) by characters that phones put into tags and that separate nothing.
 _VALUE = r"[A-Za-z0-9\-.!%*_+`'~\[\]:/@?=&$()\u0080-\U0010ffff]++"
 _PLAIN_VALUE = re.compile(_VALUE)
@@ -31,12 +37,6 @@ _LIST_MARK = re.compile(r'[",<]')
 _ESCAPED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_ESCAPE = re.compile(r'(["\\])')
 _NOT_BLANK = re.compile(r"[^ \t]")
-
-
-class Quoted(str):
-    """A parameter value that stood in quotes on the wire; equal to the bare text, but written with its quotes."""
-
-    __slots__ = ()
 
 
 def is_token(text: str) -> bool:
@@ -175,7 +175,7 @@ def _scan_params(text: str) -> dict[str, str | None]:
         if match is None:
             raise SipError("parameter", "malformed parameter")
         name, quoted, value = match.groups()
-        params[name.lower()] = value if quoted is None else Quoted(unquote(quoted))
+        params[name.lower()] = value if quoted is None else unquote(quoted)
         position = match.end()
         count += 1
         if count > MAX_PARAMS:
@@ -201,9 +201,9 @@ def parse_auth_params(text: str, position: int) -> dict[str, str]:
     return params
 
 
-def format_value(value: str) -> str:
-    """A parameter value as it is written: in quotes when it was, or when it is no plain value."""
-    if type(value) is Quoted or _PLAIN_VALUE.fullmatch(value) is None:
+def format_value(name: str, value: str) -> str:
+    """A parameter value as it is written: in quotes when it is no plain value, or when that name wants them."""
+    if name[:1] == "+" or name in _QUOTED_NAMES or _PLAIN_VALUE.fullmatch(value) is None:
         return quote(value)
     return value
 
@@ -211,7 +211,7 @@ def format_value(value: str) -> str:
 def format_params(params: Mapping[str, str | None]) -> str:
     """The inverse of `parse_params`."""
     return "".join(
-        [f";{name}" if value is None else f";{name}={format_value(value)}" for name, value in params.items()]
+        [f";{name}" if value is None else f";{name}={format_value(name, value)}" for name, value in params.items()]
     )
 
 

@@ -256,7 +256,7 @@ class _AuthValue:
             return f"{self.scheme} {self.token}"
         bare = self._bare
         pairs = [
-            f"{name}={format_value(str(value)) if name in bare else quote(value)}"
+            f"{name}={format_value(name, value) if name in bare else quote(value)}"
             for name, value in self.params.items()
         ]
         return f"{self.scheme} {', '.join(pairs)}" if pairs else self.scheme

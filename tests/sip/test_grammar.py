@@ -6,7 +6,6 @@ from nomad.sip.errors import SipError
 from nomad.sip.grammar import (
     MAX_ELEMENTS,
     MAX_PARAMS,
-    Quoted,
     first_comma,
     format_params,
     is_digits,
@@ -138,13 +137,18 @@ def test_parameters_are_bounded(form: str) -> None:
         parse_params("".join(form.format(i) for i in range(MAX_PARAMS + 2)))
 
 
-@pytest.mark.parametrize("text", [";a", ';a="TRUE";b=TRUE', ';+sip.instance="<urn:uuid:1>"', ';a=""'])
-def test_format_params_keeps_the_quotes_that_were_there(text: str) -> None:
+@pytest.mark.parametrize("text", [";a", ';video="TRUE";b=TRUE', ';+sip.instance="<urn:uuid:1>";+g.x="a"', ';a=""'])
+def test_format_params_quotes_what_wants_quotes(text: str) -> None:
     assert format_params(parse_params(text)) == text
 
 
-def test_format_params_quotes_what_needs_it() -> None:
-    assert format_params({"a": "x y", "b": None, "c": "", "d": Quoted("e")}) == ';a="x y";b;c="";d="e"'
+def test_format_params_quotes_what_needs_quotes() -> None:
+    assert format_params({"a": "x y", "b": None, "c": "", "d": "e"}) == ';a="x y";b;c="";d=e'
+
+
+def test_values_are_plain_text_that_any_encoder_takes() -> None:
+    params = parse_params(';methods="INVITE,ACK";x="y"; z = "1"')
+    assert [type(value) for value in params.values()] == [str, str, str]
 
 
 @pytest.mark.parametrize(
