@@ -19,15 +19,16 @@ MAX_REASONS = 200  # reasons are fixed words of the code; the bound is for a sli
 class Counters:
     """Counts since the start. Keys are label values; nothing here is a peer's text."""
 
-    requests: dict[tuple[str, str], int] = field(default_factory=dict)  # (method, transport), as received
+    requests: dict[tuple[str, str], int] = field(default_factory=dict)  # (method, transport)
     responses: dict[tuple[str, int], int] = field(default_factory=dict)  # (method, code), as sent by us
+    retransmissions: int = 0  # datagrams that were answered unparsed, not in `requests`
     malformed: dict[str, int] = field(default_factory=dict)  # reason
     dropped: dict[str, int] = field(default_factory=dict)  # why: gate, flow-gone, not-reading, too-many, ...
     keepalives: dict[str, int] = field(default_factory=dict)  # kind: crlf, stun
     connections: dict[str, int] = field(default_factory=dict)  # transport: open now
 
     def request(self, method: str, transport: str) -> None:
-        """A request came in, retransmissions included."""
+        """A request came in and was parsed."""
         key = (method if method in METHODS else OTHER, transport)
         self.requests[key] = self.requests.get(key, 0) + 1
 

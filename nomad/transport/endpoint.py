@@ -18,7 +18,7 @@ from nomad.sip.build import response_to
 from nomad.sip.errors import SipError
 from nomad.sip.events import ClientKey, Event, Flow, FlowClosed, RequestArrived, ServerKey
 from nomad.sip.message import Request, Response, parse_message
-from nomad.sip.stack import Stack
+from nomad.sip.stack import Stack, fingerprint
 from nomad.transport import stun
 from nomad.transport.connection import PONG, PlainWire, StreamLimits
 from nomad.transport.counters import Counters
@@ -189,7 +189,12 @@ class Endpoint:
                     self._transmit(PONG, flow)
                     self.counters.keepalive("crlf")
                 return
-        self._message(data, flow, now)
+        mark = fingerprint(data, flow)
+        if self._stack.absorb(mark, now):
+            self.counters.retransmissions += 1
+            self._pump(now)
+        else:
+            self._message(data, flow, now, mark)
 
     def _answer_stun(self, data: bytes, flow: Flow) -> None:
         answer = stun.answer(data, flow.remote)
@@ -199,14 +204,14 @@ class Endpoint:
             self._transmit(answer, flow)
             self.counters.keepalive("stun")
 
-    def _message(self, data: bytes, flow: Flow, now: float) -> None:
+    def _message(self, data: bytes, flow: Flow, now: float, mark: int = 0) -> None:
         try:
             message = parse_message(data)
             if isinstance(message, Request):
                 self.counters.request(message.method, flow.transport)
                 note_source(message, flow.remote)
                 flow = reply_flow(message, flow)
-            self._stack.receive(message, flow, now)
+            self._stack.receive(message, flow, now, mark=mark)
         except SipError as error:
             self._malformed(error, flow)
         except Exception:  # a bug of ours must not stop the endpoint

@@ -183,6 +183,8 @@ async def test_a_retransmission_is_answered_but_not_handled_again(edge: Edge) ->
         answers.append(await phone.receive())
     assert len(set(answers)) == 1
     assert edge.handler.events.qsize() == 1
+    assert edge.endpoint.counters.retransmissions == 2
+    assert edge.endpoint.counters.requests == {("OPTIONS", "udp"): 1}
 
 
 async def test_over_ipv6(edge: Edge) -> None:
