@@ -12,24 +12,30 @@ import math
 import ssl
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import ldap3
-from ldap3.core.exceptions import LDAPException
-from ldap3.utils.conv import escape_filter_chars
-
-from radius.entries import Entry, Names, person_from
-from radius.errors import DirectoryUnavailable
+from radius.entries import Names, person_from
+from radius.errors import DirectoryUnavailable, PacketError
+from radius.ldapwire import SIZE_LIMIT_EXCEEDED, SUCCESS, Found, Search, message_length, take
 from radius.ports import Person
+
+with warnings.catch_warnings():
+    # ldap3 2.9.1 uses names that pyasn1 0.6 has renamed.
+    warnings.filterwarnings("ignore", message=r"\w+Map is deprecated", category=DeprecationWarning)
+    import ldap3
+    from ldap3.core.exceptions import LDAPException
 
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 5000  # look-ups that wait for a thread; more are refused at once
 MAX_CACHED = 100_000
+RECEIVE_BYTES = 65_536
+FIRST_ID = 1 << 20  # far from the message ids that ldap3 uses for StartTLS and bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,7 @@ class LdapDirectory:
         self._cache = Cache(settings.cache_s, settings.negative_cache_s)
         self._breaker = Breaker(settings.failures, settings.rest_s)
         self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="ldap")
-        self._sessions = _Sessions(settings)
+        self._sessions = _Sessions(settings, self._names)
         self._asking: dict[str, asyncio.Future[Person | None]] = {}
         self.searches = 0
 
@@ -185,7 +191,8 @@ class LdapDirectory:
             raise DirectoryUnavailable(why) from None
         if self._breaker.succeeded():
             logger.warning("directory is back")
-        self._cache.put(login, person, self._clock())
+        if login:
+            self._cache.put(login, person, self._clock())
         return person
 
     def _asked(self, login: str, done: asyncio.Future[Person | None]) -> None:
@@ -194,10 +201,8 @@ class LdapDirectory:
             done.exception()  # whoever waited has seen it; nobody may have waited to the end
 
     def _search(self, login: str) -> Person | None:
-        """In a worker thread."""
-        value = escape_filter_chars(login)
-        parts = "".join(f"({name}={value})" for name in self._names.login)
-        found = self._sessions.search(f"(|{parts})", self._names.all()) if login else self._sessions.search("", ())
+        """In a worker thread; no login only asks whether the directory is there."""
+        found = self._sessions.search(login)
         people = [person for entry in found if (person := person_from(entry, self._names)) is not None]
         # A directory compares more loosely than we do (spaces, accents): only the very name counts.
         people = [person for person in people if login in person.logins]
@@ -209,75 +214,78 @@ class LdapDirectory:
 class _Sessions:
     """One ldap3 connection per worker thread, to the first URL that works."""
 
-    def __init__(self, settings: LdapSettings) -> None:
+    def __init__(self, settings: LdapSettings, names: Names) -> None:
         self._settings = settings
+        self._prepared = Search(settings.base, names.login, names.all())
         self._own = threading.local()
         self._open: list[Any] = []
         self._lock = threading.Lock()
         self._first = 0  # the URL that worked last
-        tls = None
-        if settings.start_tls or any(url.startswith("ldaps:") for url in settings.urls):
-            tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=settings.ca_file or None)
-        self._servers = [
-            ldap3.Server(url, get_info=ldap3.NONE, connect_timeout=settings.timeout_s, tls=tls) for url in settings.urls
-        ]
+        secure = settings.start_tls or any(url.startswith("ldaps:") for url in settings.urls)
+        self._tls = _CheckedTls(settings.ca_file) if secure else None
 
-    def search(self, filter: str, attributes: tuple[str, ...]) -> list[Entry]:
-        """Entries below the base; an empty filter asks whether the base is there. Raises `DirectoryUnavailable`."""
+    def search(self, login: str) -> list[dict[str, list[bytes]]]:
+        """Entries with that login; none for an empty one, after a look at the base. Raises `DirectoryUnavailable`."""
         connection = getattr(self._own, "connection", None)
         if connection is not None:
             try:
-                return self._search(connection, filter, attributes)
-            except (LDAPException, OSError):
-                self._drop(
-                    connection
-                )  # perhaps only an idle connection that the server closed: once more, on a new one
+                return self._search(connection, login)
+            except (OSError, PacketError):
+                self._drop(connection)  # perhaps an idle connection that the server closed: once more, on a new one
         connection = self._connect()
         try:
-            return self._search(connection, filter, attributes)
-        except (LDAPException, OSError) as error:
+            return self._search(connection, login)
+        except (OSError, PacketError) as error:
             self._drop(connection)
-            raise DirectoryUnavailable(f"{connection.server.host}:{connection.server.port}: {_short(error)}") from None
+            raise DirectoryUnavailable(f"{connection.server.name}: {_short(error)}") from None
 
     def close(self) -> None:
         """Close every connection; the threads must have ended."""
         for connection in list(self._open):
             self._drop(connection)
 
-    def _search(self, connection: Any, filter: str, attributes: tuple[str, ...]) -> list[Entry]:
-        scope = ldap3.SUBTREE if filter else ldap3.BASE
-        connection.search(
-            self._settings.base, filter or "(objectClass=*)", scope, attributes=list(attributes) or None, size_limit=2
-        )
-        code = connection.result["result"]
-        if code not in (ldap3.core.results.RESULT_SUCCESS, ldap3.core.results.RESULT_SIZE_LIMIT_EXCEEDED):
-            raise LDAPException(f"search failed: {connection.result['description']}")
-        return [
-            {name.lower(): values for name, values in entry["raw_attributes"].items()}
-            for entry in connection.response
-            if entry["type"] == "searchResEntry"
-        ]
+    def _search(self, connection: Any, login: str) -> list[dict[str, list[bytes]]]:
+        """One search on the socket of a bound connection; ldap3 itself is too slow for this."""
+        self._own.id = id = self._own.id + 1
+        sock = connection.socket
+        sock.sendall(self._prepared.request(id, login) if login else self._prepared.probe(id))
+        buffer = b""
+        found = Found()
+        while found.code is None:
+            data = sock.recv(RECEIVE_BYTES)
+            if not data:
+                raise PacketError("ldap", "the server closed the connection")
+            buffer += data
+            while found.code is None and (length := message_length(buffer)) and len(buffer) >= length:
+                take(buffer[:length], id, found)
+                buffer = buffer[length:]
+        if found.code not in (SUCCESS, SIZE_LIMIT_EXCEEDED):
+            raise PacketError("ldap", f"search failed with result {found.code} {found.text}")
+        return found.entries if login else []
 
     def _connect(self) -> Any:
         """A bound connection to the first server that takes us. Raises `DirectoryUnavailable`."""
         failures = []
-        for step in range(len(self._servers)):
-            place = (self._first + step) % len(self._servers)
-            server = self._servers[place]
+        urls = self._settings.urls
+        for step in range(len(urls)):
+            place = (self._first + step) % len(urls)
             try:
-                connection = self._bind(server)
+                connection = self._bind(urls[place])
             except (LDAPException, OSError) as error:
-                failures.append(f"{server.host}:{server.port}: {_short(error)}")
+                failures.append(f"{urls[place]}: {_short(error)}")
                 continue
             self._first = place
             self._own.connection = connection
+            self._own.id = FIRST_ID
             with self._lock:
                 self._open.append(connection)
             return connection
         raise DirectoryUnavailable("; ".join(failures))
 
-    def _bind(self, server: Any) -> Any:
+    def _bind(self, url: str) -> Any:
         settings = self._settings
+        # A new Server each time: an old one hides that its address can no longer be reached.
+        server = ldap3.Server(url, get_info=ldap3.NONE, connect_timeout=settings.timeout_s, tls=self._tls)
         connection = ldap3.Connection(
             server,
             settings.bind_dn or None,
@@ -285,16 +293,20 @@ class _Sessions:
             client_strategy=ldap3.SYNC,
             receive_timeout=math.ceil(settings.timeout_s),  # ldap3 takes whole seconds
             read_only=True,
-            check_names=False,
-            return_empty_attributes=False,
         )
-        if settings.start_tls and not server.ssl:
+        try:
             connection.open(read_server_info=False)
-            connection.start_tls(read_server_info=False)
-        if not connection.bind(read_server_info=False):
-            why = connection.result["description"]
-            connection.unbind()
-            raise LDAPException(f"bind as {settings.bind_dn or 'nobody'} refused: {why}")
+            connection.socket.settimeout(settings.timeout_s)
+            if settings.start_tls and not server.ssl:
+                connection.start_tls(read_server_info=False)
+            if not connection.bind(read_server_info=False):
+                why = connection.result["description"]
+                raise LDAPException(f"bind as {settings.bind_dn or 'nobody'} refused: {why}")
+            connection.socket.settimeout(settings.timeout_s)
+        except BaseException:
+            if connection.socket is not None:  # ldap3 leaves it open
+                connection.socket.close()
+            raise
         return connection
 
     def _drop(self, connection: Any) -> None:
@@ -307,6 +319,20 @@ class _Sessions:
             connection.unbind()
         except (LDAPException, OSError):
             pass
+
+
+class _CheckedTls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types
+    """TLS with the checks of Python's own default context; ldap3's rest on functions that Python has dropped."""
+
+    def __init__(self, ca_file: str) -> None:
+        super().__init__(validate=ssl.CERT_REQUIRED)
+        self._context = ssl.create_default_context(cafile=ca_file or None)
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+        """Called by ldap3 for ldaps and StartTLS."""
+        connection.socket = self._context.wrap_socket(
+            connection.socket, server_hostname=connection.server.host, do_handshake_on_connect=do_handshake
+        )
 
 
 def _short(error: Exception) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import radius.ldap  # noqa: F401 - knows how to import ldap3 without its warnings
 from tests.harness.debian import require
 from tests.harness.freeradius import FreeRadius
 from tests.harness.pki import Pki
