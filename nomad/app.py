@@ -62,7 +62,7 @@ from radius.service import EmbeddedServer
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 32.0
-ID_BYTES = 12
+NAME_BUFFER_BYTES = 4096
 GC_THRESHOLDS = (50_000, 20, 50)  # many long-lived transactions: fewer passes over them
 CALL_LIMIT_S = 24 * 3600.0  # a call restored after a crash whose ends never hang up
 
@@ -77,6 +77,7 @@ class Edge:
         self._clock = clock or Clock()
         self._closers: list[Callable[[], Awaitable[object]]] = []  # run in reverse order
         self._jobs: list[asyncio.Task[None]] = []
+        self._names = _Names()
 
     async def start(self) -> None:
         """Open everything; when this returns, phones can register. Raises `ConfigError` or `Unavailable`."""
@@ -235,7 +236,7 @@ class Edge:
             (each.transport, *await self.endpoint.listen(each.transport, each.host, each.port)) for each in listens
         ]
         own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=_inside(trunks, bound))
-        proxy = Proxy(self.endpoint, own, clock=clock, new_branch=new_branch, timer_c_s=sip.timer_c_s)
+        proxy = Proxy(self.endpoint, own, clock=clock, new_branch=self._names.branch, timer_c_s=sip.timer_c_s)
         self.switchboard = Switchboard(
             config,
             Lines(self.endpoint, self.resolver, MediaOff()),
@@ -245,11 +246,11 @@ class Edge:
             own=own,
             clock=clock,
             metrics=self.metrics,
-            new_id=new_id,
+            new_id=self._names.id,
         )
         auth = Authentication(
             Digest(config.domain, config.domains, sip.digest),
-            nonces=NonceSigner(_nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=secrets.token_bytes),
+            nonces=NonceSigner(_nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
             authenticator=self._authenticator,
             clock=clock,
@@ -273,7 +274,7 @@ class Edge:
             signalling=self.endpoint,
             clock=clock,
             metrics=self.metrics,
-            new_tag=new_tag,
+            new_tag=self._names.tag,
         )
         self.housekeeping = Housekeeping(
             calls=self.calls,
@@ -398,19 +399,36 @@ def trusted_addresses(trunks: Trunks) -> list[str]:
     return [*sorted(found), *(str(network) for trunk in trunks.all for network in trunk.networks)]
 
 
-def new_branch() -> str:
-    """A Via branch that nobody can guess (RFC 3261 8.1.1.7)."""
-    return f"z9hG4bK{secrets.token_hex(10)}"
+class _Names:
+    """Random names that nobody can guess, from a buffer: one system call makes many."""
 
+    def __init__(self) -> None:
+        self._digits = ""
+        self._next = 0
 
-def new_tag() -> str:
-    """A To tag (RFC 3261 19.3)."""
-    return secrets.token_hex(6)
+    def take(self, length: int) -> str:
+        """That many hexadecimal digits."""
+        if self._next + length > len(self._digits):
+            self._digits = secrets.token_hex(NAME_BUFFER_BYTES)
+            self._next = 0
+        start, self._next = self._next, self._next + length
+        return self._digits[start : self._next]
 
+    def branch(self) -> str:
+        """A Via branch (RFC 3261 8.1.1.7)."""
+        return f"z9hG4bK{self.take(20)}"
 
-def new_id() -> str:
-    """A call id: Acct-Session-Id, and the name in our Record-Route."""
-    return secrets.token_hex(ID_BYTES)
+    def tag(self) -> str:
+        """A To tag (RFC 3261 19.3)."""
+        return self.take(12)
+
+    def id(self) -> str:
+        """A call id: Acct-Session-Id, and the name in our Record-Route."""
+        return self.take(24)
+
+    def random(self, size: int) -> bytes:
+        """Random bytes for nonces."""
+        return bytes.fromhex(self.take(2 * size))
 
 
 def check(path: Path) -> list[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from nomad import log
+from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.edge.calls import Call, freeze
 from nomad.edge.usage import Usage
@@ -82,9 +83,9 @@ class Accountant:
         self._wake = asyncio.Event()
 
     async def started(self, call: Call) -> None:
-        """The call was answered: Start record and live call are durable when this returns."""
+        """The call was answered: its Start record is durable when this returns, the live call about to be."""
+        self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
         await self._spool([_record(call, "Start", call.answered_at or call.started_at)])
-        await self._try("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
 
     async def interim(self, call: Call, now: float) -> None:
         """The call goes on (RFC 2869 2.1)."""
@@ -94,18 +95,15 @@ class Accountant:
         )
 
     async def ended(self, call: Call, *, rule: str = "", reason: str = "") -> None:
-        """The call is over: Stop record, if it had a Start, and call record are durable when this returns."""
+        """The call is over: its Stop record is durable when this returns, the call record about to be."""
         record = _cdr(call, rule, reason)
-        self._count(record)
-        if call.answered_at is not None:
-            if call.direction == "out":
-                self._usage.add(call.user, call.duration_s, record.ended_at)
+        self._metrics.call_ended(record)
+        answered = call.answered_at is not None
+        self._meanwhile("call record", self._file(record, forget=answered))
+        if answered and call.direction == "out":
+            self._usage.add(call.user, call.duration_s, record.ended_at)
+        if answered or self._account_refused:
             await self._spool([_stop(call)])
-        elif self._account_refused:
-            await self._spool([_stop(call)])
-        await self._try("call record", self._stores.cdrs.add([record]))
-        if call.answered_at is not None:
-            await self._try("live call", self._stores.calls.remove(call.id))
 
     async def refused(self, attempt: Attempted, *, status: int, rule: str, reason: str) -> None:
         """A person's call was refused by us."""
@@ -129,10 +127,10 @@ class Accountant:
             peer=attempt.peer,
             user_agent=attempt.user_agent,
         )
-        self._count(record)
+        self._metrics.call_ended(record)
+        self._meanwhile("call record", self._stores.cdrs.add([record]))
         if self._account_refused:
             await self._spool([_refusal(attempt, status, record.ended_at)])
-        await self._try("call record", self._stores.cdrs.add([record]))
 
     async def node(self, status: str) -> None:
         """Accounting-On or Accounting-Off: the edge starts or stops (RFC 2866 5.1)."""
@@ -201,8 +199,14 @@ class Accountant:
             self._metrics.store_failure(what)
             log.event(logger, "store-failed", level=logging.ERROR, what=what, error=str(error))
 
-    def _count(self, record: Cdr) -> None:
-        self._metrics.call_ended(record)
+    def _meanwhile(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Begin to store something at once, without waiting for the disk."""
+        tasks.spawn(self._try(what, work), name=what)
+
+    async def _file(self, record: Cdr, *, forget: bool) -> None:
+        await self._stores.cdrs.add([record])
+        if forget:
+            await self._stores.calls.remove(record.id)
 
 
 def _record(

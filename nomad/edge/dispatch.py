@@ -44,6 +44,7 @@ from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
 
+BRANCH_EVENTS = (ResponseArrived, BranchTimedOut, BranchFailed, CancelArrived)
 RETRY_AFTER_S = 10
 QUIET = frozenset({"challenge"})  # every login has one; not worth an info line
 NEEDS_DIALOG = frozenset({"BYE", "UPDATE", "INFO", "PRACK", "NOTIFY", "REFER"})
@@ -94,7 +95,7 @@ class Dispatcher:
             tasks.spawn(self._serve(Incoming(event.key, event.request, event.flow)), name="request")
         elif isinstance(event, AckArrived):
             self._acknowledge(event.request, event.flow)
-        elif isinstance(event, ResponseArrived | BranchTimedOut | BranchFailed | CancelArrived):
+        elif isinstance(event, BRANCH_EVENTS):
             self._parts.proxy.handle(event)
 
     def malformed(self, flow: Flow, reason: str, text: str) -> None:

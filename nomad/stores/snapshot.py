@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 500  # users in one write, so that a storm of registrations does not hold the database for long
 RETRY_S = 1.0  # pause after a failed write
+PAUSE_S = 0.2  # between writes, so that many changes share one
 
 
 class RegistrationSnapshot:
@@ -36,6 +37,7 @@ class RegistrationSnapshot:
         self._changed: dict[str, Registration] = {}
         self._writing: asyncio.Task[None] | None = None
         self._failing = False
+        self._hurry = False  # somebody waits in `flush`
         self._put = database.upsert(registrations)
         table = registrations.c
         self._remove = delete(registrations).where(
@@ -78,10 +80,14 @@ class RegistrationSnapshot:
 
     async def flush(self) -> None:
         """Return when everything noted so far is durable. Raises `Unavailable`."""
-        while self._writing is not None:
-            if self._failing:
-                raise Unavailable("registration snapshot: the store does not answer")
-            await asyncio.wait([self._writing], timeout=RETRY_S)
+        self._hurry = True
+        try:
+            while self._writing is not None:
+                if self._failing:
+                    raise Unavailable("registration snapshot: the store does not answer")
+                await asyncio.wait([self._writing], timeout=RETRY_S)
+        finally:
+            self._hurry = False
 
     async def close(self) -> None:
         """Try once more to write what waits, then stop."""
@@ -102,6 +108,8 @@ class RegistrationSnapshot:
                 try:
                     await self._write_batch(list(batch.values()))
                     self._failing = False
+                    if not self._hurry:
+                        await asyncio.sleep(PAUSE_S)
                 except Unavailable as error:
                     if not self._failing:
                         logger.error("registration snapshot: %s", error)
