@@ -357,7 +357,7 @@ class Endpoint:
 
 
 def source_address(host: str, port: int) -> str:
-    """The local address that packets to a host leave from, "" when there is no route. Sends nothing."""
+    """The local address that packets to an address leave from, "" when there is no route; sends nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

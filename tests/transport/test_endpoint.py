@@ -30,7 +30,7 @@ from nomad.sip.message import Request, Response, parse_message
 from nomad.sip.stack import Stack
 from nomad.sip.timers import Timers
 from nomad.transport.connection import StreamLimits
-from nomad.transport.endpoint import Endpoint
+from nomad.transport.endpoint import Endpoint, source_address
 from nomad.transport.stun import MAGIC
 from nomad.transport.tls import ServerTls, client_context
 from tests.harness.pki import Pki
@@ -541,3 +541,9 @@ async def test_no_connection_after_stop_accepting(edge: Edge) -> None:
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
+
+
+def test_the_source_address_is_the_kernels_choice() -> None:
+    assert source_address("127.0.0.1", 5060) == "127.0.0.1"
+    assert source_address("::1", 5060) == "::1"
+    assert source_address("no address", 5060) == ""
