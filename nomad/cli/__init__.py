@@ -42,7 +42,7 @@ for command in (
 def main() -> None:
     """Run the command line and end the process."""
     try:
-        app()
+        app(prog_name="nomad")
     except _expected() as error:
         say(f"nomad: {error}")
         sys.exit(1)

@@ -17,6 +17,7 @@ from nomad.cli.output import Failure
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0
 PAGE = 10_000
+KINDS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a configuration may say to listen on
 
 AdminOption = Annotated[
@@ -34,15 +35,14 @@ class Edge:
 
     def __init__(self, url: str, *, token: str = "") -> None:
         self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
         try:
-            host, port = parts.hostname, parts.port
+            parts = urlsplit(self.url)
+            self._host, self._port = parts.hostname or "", parts.port
         except ValueError:
-            host, port = None, None
-        if parts.scheme not in ("http", "https") or not host:
+            parts, self._host = urlsplit(""), ""
+        if parts.scheme not in KINDS or not self._host:
             raise Failure(f"'{url}' is no admin address; write it as in {DEFAULT_URL}")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(host, port, timeout=TIMEOUT_S)
+        self._open = KINDS[parts.scheme]
         self._prefix = parts.path
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -68,9 +68,10 @@ class Edge:
     def _ask(self, method: str, path: str, body: dict[str, object] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         headers = {**self._headers, **({} if data is None else {"Content-Type": "application/json"})}
+        connection = self._open(self._host, self._port, timeout=TIMEOUT_S)
         try:
-            self._connection.request(method, f"{self._prefix}/api/v1/{path}", body=data, headers=headers)
-            response = self._connection.getresponse()
+            connection.request(method, f"{self._prefix}/api/v1/{path}", body=data, headers=headers)
+            response = connection.getresponse()
             text = response.read()
         except TimeoutError:
             raise Failure(f"the edge at {self.url} does not answer within {TIMEOUT_S:g} s") from None
@@ -81,6 +82,8 @@ class Edge:
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Failure(f"no edge answers at {self.url}: {why}; name its address with --admin URL or -c") from None
+        finally:
+            connection.close()
         return self._read(response.status, text)
 
     def _read(self, status: int, text: bytes) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def calls(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOpt
         )
         for each in found
     ]
-    headings = ("CALL", "STATE", "FOR", "DIRECTION", "USER", "FROM", "TO", "PEER")
+    headings = ("CALL", "STATE", "FOR", "DIR", "USER", "FROM", "TO", "PEER")
     print_table(headings, rows, empty="no calls in progress")
 
 

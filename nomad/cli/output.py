@@ -39,11 +39,15 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", min_width=len(heading))
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     if not table.row_count:
         say(empty)
-        return
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else PIPE_WIDTH, crop=console.is_terminal)
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(table)
+    else:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+        with console.capture() as written:
+            console.print(table)
+        sys.stdout.writelines(f"{line.rstrip(' ')}\n" for line in written.get().split("\n")[:-1])

@@ -20,7 +20,7 @@ COLUMNS = (
     "id", "call_id", "direction", "user", "caller", "callee", "number_class", "started_at", "answered_at", "ended_at",
     "duration_s", "result", "status", "rule", "reason", "terminate_cause", "peer", "user_agent",
 )  # fmt: skip
-HEADINGS = ("STARTED", "TALK", "DIRECTION", "USER", "FROM", "TO", "CLASS", "RESULT", "STATUS", "WHY")
+HEADINGS = ("STARTED", "TALK", "DIR", "USER", "FROM", "TO", "CLASS", "RESULT", "STATUS", "WHY")
 TIMES = ("started_at", "answered_at", "ended_at")
 DEFAULT_LIMIT = 1000
 FORMULA = re.compile(r"[=+\-@\t\r]")

@@ -31,7 +31,7 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     """The edge. SIGHUP reloads, SIGTERM drains and stops."""
     from nomad import app
 
-    app.run(config)
+    raise typer.Exit(app.run(config))
 
 
 def check(config: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:

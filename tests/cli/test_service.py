@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Nomad
+
+GOOD = """
+domain = "inria.example"
+[directory]
+url = "file:people.ldif"
+[[pbx]]
+name = "x"
+uri = "sip:127.0.0.1:5070"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "nomad.toml"
+    path.write_text(GOOD)
+    (tmp_path / "people.ldif").write_text("")
+    return path
+
+
+async def test_a_good_configuration(bare: Nomad, config: Path) -> None:
+    ran = await bare("check", "-c", str(config))
+    assert (ran.code, ran.out, ran.err) == (0, f"{config}: ok\n", "")
+    assert json.loads((await bare("check", "-c", str(config), "--json")).out) == {"ok": True, "problems": []}
+
+
+@pytest.fixture
+def misspelt(config: Path) -> Path:
+    config.write_text(GOOD + 'extention = "[0-9]{4}"\n')
+    return config
+
+
+async def test_a_bad_configuration_names_line_key_and_mend(bare: Nomad, misspelt: Path) -> None:
+    config = misspelt
+    ran = await bare("check", "-c", str(config))
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{config}:8: pbx[0].extention: unknown key 'extention'; did you mean 'extensions'?" in ran.err
+    ran = await bare("check", "-c", str(config), "--json")
+    assert ran.code == 1
+    assert json.loads(ran.out)["ok"] is False
+
+
+async def test_run_refuses_a_bad_configuration(bare: Nomad, tmp_path: Path) -> None:
+    assert (await bare("run", "-c", str(tmp_path / "missing.toml"))).code == 1
