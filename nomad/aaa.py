@@ -126,17 +126,30 @@ _USER_NAME = encoder("User-Name")
 
 def _grant(reply: Packet, proof: Proof) -> Grant:
     """An Access-Accept as a grant. Raises `PacketError`."""
-    own: dict[int, list[str]] = {}
+    groups, addresses, classes = [], [], []
+    user = extension = display_name = ""
+    for kind, value in reply.attributes:
+        if kind == Type.USER_NAME:
+            user = user or _text(value)
+        elif kind == Type.CLASS:
+            classes.append(value)
     for kind, value in reply.vendor(NOMAD):
-        own.setdefault(kind, []).append(value.decode("utf-8", "replace"))
-    groups = own.get(GROUP, []) + [value.decode("utf-8", "replace") for value in reply.get_all(Type.FILTER_ID)]
+        if kind == ADDRESS:
+            addresses.append(_text(value).lower())
+        elif kind == GROUP:
+            groups.append(_text(value))
+        elif kind == EXTENSION:
+            extension = extension or _text(value)
+        elif kind == DISPLAY_NAME:
+            display_name = display_name or _text(value)
+    groups += [_text(value) for value in reply.get_all(Type.FILTER_ID)]
     return Grant(
-        user=reply.text(Type.USER_NAME) or proof.username.partition("@")[0],
-        addresses=tuple(address.lower() for address in own.get(ADDRESS, [])),
-        extension=next(iter(own.get(EXTENSION, [])), ""),
+        user=user or proof.username.partition("@")[0],
+        addresses=tuple(addresses),
+        extension=extension,
         groups=tuple(dict.fromkeys(groups)),
-        classes=tuple(reply.get_all(Type.CLASS)),
-        display_name=next(iter(own.get(DISPLAY_NAME, [])), ""),
+        classes=tuple(classes),
+        display_name=display_name,
         session_timeout_s=reply.integer(Type.SESSION_TIMEOUT),
         idle_timeout_s=reply.integer(Type.IDLE_TIMEOUT),
         interim_interval_s=reply.integer(Type.ACCT_INTERIM_INTERVAL),
@@ -146,5 +159,12 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
 
 def _message(reply: Packet) -> str:
     """Every Reply-Message in order (RFC 2865 5.18), without what does not belong into a line."""
-    text = "".join(value.decode("utf-8", "replace") for value in reply.get_all(Type.REPLY_MESSAGE))
-    return "".join(character if character.isprintable() else " " for character in text).strip()
+    values = reply.get_all(Type.REPLY_MESSAGE)
+    if not values:
+        return ""
+    text = "".join([_text(value) for value in values])
+    return "".join([character if character.isprintable() else " " for character in text]).strip()
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

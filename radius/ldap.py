@@ -315,10 +315,13 @@ class _Sessions:
         with self._lock:
             if connection in self._open:
                 self._open.remove(connection)
+        sock = connection.socket
         try:
             connection.unbind()
         except (LDAPException, OSError):
             pass
+        if sock is not None:
+            sock.close()  # ldap3 leaves it open when the farewell cannot be sent
 
 
 class _CheckedTls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types

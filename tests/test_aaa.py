@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from nomad import tasks
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator
 from nomad.ports import AccountingRecord, Grant, Proof, Refusal, Unavailable
 from radius import digest
@@ -188,3 +189,16 @@ async def test_accounting_on_has_no_user(server: Scripted, pool: Pool) -> None:
 async def test_a_record_that_cannot_be_sent(pool: Pool) -> None:
     with pytest.raises(Unavailable, match="record 1 cannot be sent"):
         await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Start", "a", 0.0, (("No-Such", 1),)))
+
+
+async def test_it_runs_outside_a_task(server: Scripted, pool: Pool) -> None:
+    """The edge runs the first step of its coroutines before there is a task for them."""
+    server.code = Code.ACCESS_ACCEPT
+    seen: list[Grant | Refusal] = []
+
+    async def work() -> None:
+        seen.append(await RadiusAuthenticator(pool).check(PROOF))
+
+    tasks.spawn(work(), name="work")
+    await tasks.drain(2.0)
+    assert seen == [Grant(user="alice")]

@@ -20,11 +20,12 @@ from radius import packet as wire
 from radius.__main__ import main
 from radius.attributes import encode
 from radius.client import Pool, Server, Settings
-from radius.config import Config, DirectoryTable
+from radius.config import ClientTable, Config, DirectoryTable, Listen
 from radius.errors import ConfigError
+from radius.ldap import LdapDirectory
 from radius.ldif import LdifDirectory
 from radius.packet import Code, Packet, Type
-from radius.service import ROOT, EmbeddedServer, bind, open_directory
+from radius.service import ROOT, EmbeddedServer, Service, bind, open_directory
 from tests.harness.people import SAMPLE, ldif
 from tests.harness.ports import free_port
 
@@ -172,3 +173,34 @@ def test_sockets_are_kept_for_the_child(config: Config) -> None:
     sock.close()
     for own in server._sockets:
         own.close()
+
+
+async def test_in_this_process(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOMAD_RADIUS_SECRET", "s3cret")
+    listen = Listen(auth="127.0.0.1:0", acct="[::1]:0" if socket.has_ipv6 and has_ipv6() else "127.0.0.1:0")
+    clients = (ClientTable(address="127.0.0.1"), ClientTable(address="::1"))
+    service = Service(msgspec.structs.replace(config, client=clients, listen=listen, detail="detail.jsonl"))
+    await service.start()
+    auth, acct = service.addresses
+    pools = [Pool([Server(*auth, b"s3cret")]), Pool([Server(*acct, b"s3cret")], kind="acct")]
+    assert (await pools[0].request(Code.ACCESS_REQUEST, encode([("User-Name", "alice")]))).code == Code.ACCESS_REJECT
+    await pools[1].request(Code.ACCOUNTING_REQUEST, encode([("Acct-Status-Type", "Start")]))
+    assert "Start" in config.path("detail.jsonl").read_text()
+    for pool in pools:
+        await pool.close()
+    await service.close()
+
+
+def has_ipv6() -> bool:
+    """Whether loopback has IPv6 here."""
+    try:
+        bind("::1", 0).close()
+    except ConfigError:
+        return False
+    return True
+
+
+def test_ldap_by_url() -> None:
+    directory = open_directory(Config(client=(), directory=DirectoryTable(url="ldap://127.0.0.1:1", base="dc=x")))
+    assert isinstance(directory, LdapDirectory)
+    asyncio.run(directory.close())
