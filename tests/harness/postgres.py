@@ -18,7 +18,8 @@ FOLDER = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.pare
 COMPONENTS.setdefault("postgresql", Component((str(FOLDER / "initdb"), str(FOLDER / "postgres")), ("postgresql",)))
 USER = "nomad"
 # the server refuses to run as root: then it runs as the user of the Debian package
-AS_SERVER = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+AS_USER = ["setpriv", "--pdeathsig", "KILL", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+AS_SERVER = AS_USER if os.geteuid() == 0 else []
 
 
 class Postgres:
