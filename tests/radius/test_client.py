@@ -320,3 +320,25 @@ def test_secrets_are_not_shown() -> None:
     server = Server("2001:db8::1", 1812, b"hidden")
     assert "hidden" not in repr(server)
     assert server.name == "[2001:db8::1]:1812"
+
+
+async def test_every_second_packet_lost(cleanup: list[Pool | FakeServer]) -> None:
+    def lossy(server: FakeServer, request: Packet, address: tuple[str, int]) -> None:
+        if len(server.received) % 2:
+            server.answer(request, address)
+
+    pool, (server,), _ = await make(cleanup, lossy, settings=Settings(timeout_s=5.0, initial_s=0.02))
+    await asyncio.gather(*(pool.request(1, NAME) for _ in range(200)))
+    counters = pool.counters()[server.target.name]
+    assert (counters.replies, counters.timeouts) == (200, 0)
+    assert pool.states()[0][1], "losing packets is not being dead"
+
+
+async def test_latency_costs_no_throughput(cleanup: list[Pool | FakeServer]) -> None:
+    def far_away(server: FakeServer, request: Packet, address: tuple[str, int]) -> None:
+        asyncio.get_running_loop().call_later(0.05, server.answer, request, address)
+
+    pool, _, _ = await make(cleanup, far_away, settings=Settings(timeout_s=5.0))
+    started = asyncio.get_running_loop().time()
+    await asyncio.gather(*(pool.request(1, NAME) for _ in range(1000)))
+    assert asyncio.get_running_loop().time() - started < 2.0, "one after the other it would be 50 s"
