@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import time
+from functools import lru_cache
 from typing import IO, Literal
 
 Format = Literal["text", "json"]
@@ -43,6 +44,8 @@ def setup(style: Format = "text", *, level: int | str = logging.INFO, stream: IO
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(True)
+    # What no line of ours shows need not be looked up for each
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     return handler
 
 
@@ -56,6 +59,8 @@ def event(logger: logging.Logger, name: str, /, *, level: int = logging.INFO, **
 
 def escape(text: str, limit: int = MAX_VALUE_CHARS) -> str:
     """The text with everything that could break a line or a terminal made visible, cut at `limit` characters."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     if len(text) > limit:
         text = f"{text[:limit]}[{len(text) - limit} more]"
     return _UNSAFE.sub(_escape_one, text)
@@ -63,6 +68,8 @@ def escape(text: str, limit: int = MAX_VALUE_CHARS) -> str:
 
 def redact(text: str) -> str:
     """The text without the values of digest parameters, passwords and SDP keys that it may quote."""
+    if "=" not in text:
+        return text
     return _SECRETS.sub(_hide_one, text)
 
 
@@ -96,9 +103,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
 
 
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 def _timestamp(created: float) -> str:
     seconds = int(created)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int((created - seconds) * 1000):03d}Z"
+    return f"{_second(seconds)}.{int((created - seconds) * 1000):03d}Z"
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -32,6 +32,7 @@ from nomad.ports import (
 logger = logging.getLogger(__name__)
 
 BATCH = 256
+GATHER_S = 0.05  # records wait this long for company on their way to RADIUS; they are durable already
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 RESULTS = {486: "busy", 600: "busy", 487: "cancelled", 408: "no-answer", 480: "no-answer", 603: "declined"}
@@ -143,6 +144,7 @@ class Accountant:
         pause = FIRST_PAUSE_S
         while True:
             self._wake.clear()
+            await asyncio.sleep(GATHER_S)
             try:
                 if await self.deliver_once():
                     pause = FIRST_PAUSE_S

@@ -21,6 +21,7 @@ from nomad.stores.worker import Worker
 
 LOCK_WAIT_S = 5.0  # another process holds SQLite's write lock
 CONNECT_TIMEOUT_S = 5
+GATHER_S = 0.02  # nobody's answer waits for this database, so writes may wait for company
 STATEMENT_TIMEOUT_MS = 10_000
 R = TypeVar("R")
 Insert = sqlite.Insert | postgresql.Insert
@@ -63,8 +64,9 @@ class Database:
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise Unavailable(f"store {url.partition(':')[0]}: {error}") from None
         self.name = f"store {self.url.render_as_string(hide_password=True)}"
-        self._writer = Worker(self.name, self._open_writer, errors=(SQLAlchemyError, OSError))
-        self._reader = Worker(self.name, lambda: EngineSession(self._engine), errors=(SQLAlchemyError, OSError))
+        errors = (SQLAlchemyError, OSError)
+        self._writer = Worker(self.name, self._open_writer, errors=errors, gather_s=GATHER_S)
+        self._reader = Worker(self.name, lambda: EngineSession(self._engine), errors=errors)
         in_memory = self.url.drivername.startswith("sqlite") and self.url.database in (None, "", ":memory:")
         if in_memory:  # a second connection would see another database
             self._reader = self._writer

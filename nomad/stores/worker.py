@@ -66,10 +66,19 @@ class Worker(Generic[S]):
     are what the session raises when the database fails; callers get them as `Unavailable` that starts with `name`.
     """
 
-    def __init__(self, name: str, open_session: Callable[[], S], *, errors: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        open_session: Callable[[], S],
+        *,
+        errors: tuple[type[Exception], ...],
+        gather_s: float = 0.0,
+    ) -> None:
+        """`gather_s`: how long a first job waits for others to share its transaction, in seconds."""
         self._name = name
         self._open_session = open_session
         self._errors = errors
+        self._gather_s = gather_s
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._session: S | None = None  # the thread's own, as is everything below
@@ -141,6 +150,8 @@ class Worker(Generic[S]):
     def _take(self) -> list[_Job]:
         """Everything that waits, up to the limit; the order to stop is always the last."""
         batch = [self._jobs.get()]
+        if self._gather_s and self._thread is not None:
+            time.sleep(self._gather_s)
         while len(batch) < MAX_BATCH and (batch[-1].work is not None or batch[-1].statement is not None):
             try:
                 batch.append(self._jobs.get_nowait())
