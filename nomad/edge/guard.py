@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from nomad.config import Guard as GuardTable
@@ -20,6 +21,7 @@ from nomad.sip.message import Request
 
 MAX_ADDRESSES = 100_000  # remembered at once; the oldest are forgotten first
 LONGEST_BAN_S = 86_400.0
+MAX_AGENT_CHARS = 200
 SCANNERS = re.compile(r"friendly-scanner|sipvicious|sundayddr|sip-?scan|pplsip|sipcli|vaxasip|iwar|sivus|warvox", re.I)
 METHODS = (
     "INVITE",
@@ -158,7 +160,12 @@ def check_sanity(request: Request) -> None:
 def is_scanner(request: Request) -> bool:
     """Whether the request carries the signature of a known scanning tool."""
     agent = request.get("user-agent")
-    return agent is not None and SCANNERS.search(agent) is not None
+    return agent is not None and _names_scanner(agent[:MAX_AGENT_CHARS])
+
+
+@lru_cache(maxsize=1024)
+def _names_scanner(agent: str) -> bool:
+    return SCANNERS.search(agent) is not None
 
 
 def _make_room(table: dict[Any, Any]) -> None:

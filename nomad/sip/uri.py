@@ -41,6 +41,10 @@ _COMPARED_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 
 _NO_PARAMS: Mapping[str, str | None] = {}
 
+MAX_REMEMBERED = 4096  # parsed URIs: a request names its parties several times, and they come again
+MAX_REMEMBERED_CHARS = 200
+_remembered: dict[str, Uri] = {}
+
 
 class Uri:
     """A URI, taken apart. Never changed after it was made: `replace` gives an altered one.
@@ -75,7 +79,18 @@ class Uri:
 
     @classmethod
     def parse(cls, text: str) -> Uri:
-        """Read a URI; the text must be nothing else."""
+        """Read a URI; the text must be nothing else. The same text gives the same object while it is remembered."""
+        known = _remembered.get(text)
+        if known is None:
+            known = cls._parse(text)
+            if len(text) <= MAX_REMEMBERED_CHARS:
+                if len(_remembered) >= MAX_REMEMBERED:
+                    _remembered.clear()
+                _remembered[text] = known
+        return known
+
+    @classmethod
+    def _parse(cls, text: str) -> Uri:
         scheme, colon, rest = text.partition(":")
         if scheme not in ("sip", "sips"):
             if not colon or _SCHEME.fullmatch(scheme) is None:
