@@ -50,7 +50,7 @@ from nomad.stores.sql import SqlCalls, SqlCdrs
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint, source_address
 from nomad.transport.resolver import DnsResolver
-from nomad.transport.tls import ServerTls
+from nomad.transport.tls import ServerTls, client_context
 from radius.client import Pool, Server, Settings
 from radius.config import Attributes as RadiusAttributes
 from radius.config import Config as RadiusConfig
@@ -226,6 +226,7 @@ class Edge:
             stack=Stack(limit=sip.max_transactions),
             limits=StreamLimits(connections=sip.max_connections, per_address=sip.max_connections_per_address),
             server_tls=tls,
+            client_tls=client_context(config.path(sip.ca_file) if sip.ca_file else None),
             origins=sip.origins or tuple(f"https://{domain}" for domain in config.domains),
         )
         self._closers.append(self.endpoint.close)

@@ -44,6 +44,8 @@ class Sip(Struct, frozen=True):
     """PEM chain for tls and wss; reloaded when the file changes."""
     private_key: str = ""
     """PEM key of `certificate`; "" when the certificate's file holds it."""
+    ca_file: str = ""
+    """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
     origins: tuple[str, ...] = ()
     """Origins that may open a WebSocket; empty: `https://` with the domain and its aliases (restart)."""
     digest: tuple[str, ...] = ("MD5",)
@@ -386,7 +388,7 @@ def _check_sip(config: Config) -> list[str]:
         problems.append(f"sip.digest: is empty; name at least one of {', '.join(ALGORITHMS)}")
     if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
         problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
-    for key in ("certificate", "private_key", "nonce_key_file"):
+    for key in ("certificate", "private_key", "ca_file", "nonce_key_file"):
         problems += _missing_file(config, f"sip.{key}", getattr(sip, key))
     return problems
 

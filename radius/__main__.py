@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="check the configuration and end")
     parser.add_argument("--embedded", nargs=2, type=int, metavar=("AUTH", "ACCT"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    level = logging.WARNING if options.embedded else logging.INFO  # the edge says itself whom it let in
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         service = _embedded(*options.embedded) if options.embedded else None
         if service is None:

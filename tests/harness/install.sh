@@ -19,8 +19,9 @@ COMPONENTS=(
     "baresip baresip-core"
     "mmdebstrap mmdebstrap"
     "openssl openssl"
+    "/usr/lib/postgresql postgresql"
 )
-SERVICES=(slapd freeradius)
+declare -A SERVICES=([slapd]=slapd [freeradius]=freeradius [postgresql]=postgres) # service and its program
 PATH=$PATH:/usr/sbin:/sbin
 
 say() { echo "install: $*" >&2; }
@@ -37,15 +38,15 @@ present() { # COMMAND-or-FILE
     else [[ -n $(type -P "$1") ]]; fi
 }
 
-running() { # SERVICE
+running() { # PROGRAM
     [[ -n $(type -P pgrep) ]] && pgrep -x "$1" >/dev/null
 }
 
 apt_install() { # PACKAGE...
     local service before=() log=var/apt.log
     mkdir -p var
-    for service in "${SERVICES[@]}"; do
-        if running "$service"; then before+=("$service"); fi
+    for service in "${!SERVICES[@]}"; do
+        if running "${SERVICES[$service]}"; then before+=("$service"); fi
     done
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >"$log" 2>&1 ||
         say "apt-get update failed; trying with the lists that are there"
@@ -53,8 +54,8 @@ apt_install() { # PACKAGE...
         tail -n 20 "$log" >&2
         return 1
     }
-    for service in "${SERVICES[@]}"; do
-        if [[ " ${before[*]} " != *" $service "* ]] && running "$service"; then
+    for service in "${!SERVICES[@]}"; do
+        if [[ " ${before[*]} " != *" $service "* ]] && running "${SERVICES[$service]}"; then
             say "stopping the packaged $service that the installation started"
             as_root service "$service" stop >&2 || true
         fi
