@@ -19,7 +19,7 @@ COMPONENTS=(
     "baresip baresip-core"
     "mmdebstrap mmdebstrap"
     "openssl openssl"
-    "/usr/lib/postgresql postgresql"
+    "/usr/lib/postgresql/*/bin/postgres postgresql"
 )
 declare -A SERVICES=([slapd]=slapd [freeradius]=freeradius [postgresql]=postgres) # service and its program
 PATH=$PATH:/usr/sbin:/sbin
@@ -33,8 +33,8 @@ as_root() {
 
 can_install() { [[ $(type -P apt-get) ]] && as_root true 2>/dev/null; }
 
-present() { # COMMAND-or-FILE
-    if [[ $1 == /* ]]; then [[ -e $1 ]]
+present() { # COMMAND-or-PATTERN
+    if [[ $1 == /* ]]; then compgen -G "$1" >/dev/null
     else [[ -n $(type -P "$1") ]]; fi
 }
 
