@@ -475,9 +475,7 @@ async def _run(edge: Edge) -> int:
 
 
 async def _reload(edge: Edge) -> None:
-    _notify("RELOADING=1")
     await edge.reload()
-    _notify("READY=1")
 
 
 def _notify(state: str) -> None:
