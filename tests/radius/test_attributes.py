@@ -101,5 +101,5 @@ def test_dictionaries_can_be_read_out_of_an_archive(tmp_path: Path, monkeypatch:
             if path.is_file():
                 archive.write(path, f"radius/dictionaries/{path.name}")
     found = zipfile.Path(tmp_path / "wheel.zip", "radius/dictionaries/")
-    monkeypatch.setattr(attributes.resources, "files", lambda name: found)
+    monkeypatch.setattr("radius.attributes.resources.files", lambda name: found)
     assert "Nomad-Address" in attributes.dictionary.__wrapped__()

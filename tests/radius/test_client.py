@@ -26,6 +26,8 @@ Behaviour = Callable[["FakeServer", Packet, tuple[str, int]], None]
 class FakeServer(asyncio.DatagramProtocol):
     """A RADIUS server that does what it is told."""
 
+    transport: asyncio.DatagramTransport
+
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.received: list[Packet] = []

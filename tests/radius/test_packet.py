@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -51,7 +52,11 @@ def test_accounting_request_is_octet_for_octet_that_of_pyrad(sign: bool) -> None
     theirs = AcctPacket(code=AccountingRequest, id=7, secret=SECRET, dict=dictionary())
     if sign:
         theirs.add_message_authenticator()
-    pairs = [("Acct-Status-Type", "Stop"), ("Acct-Session-Time", 61), ("Event-Timestamp", 1_700_000_000)]
+    pairs: list[tuple[str, str | int | bytes]] = [
+        ("Acct-Status-Type", "Stop"),
+        ("Acct-Session-Time", 61),
+        ("Event-Timestamp", 1_700_000_000),
+    ]
     for name, value in pairs:
         theirs.AddAttribute(name, value)
     assert theirs.RequestPacket() == request(Code.ACCOUNTING_REQUEST, encode(pairs), sign=sign)
@@ -150,12 +155,13 @@ def test_password_is_hidden_as_pyrad_does_it(password: bytes) -> None:
 
 
 def test_values_that_do_not_fit_are_refused() -> None:
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: wire.attribute(1, b"x" * 254),
         lambda: wire.vendor_attribute(32473, 1, b"x" * 248),
         lambda: wire.hide_password(b"x" * 129, SECRET, NONCE),
         lambda: request(body=wire.attribute(18, b"x" * 253) * 16),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(EncodingError):
             attempt()
 
