@@ -37,8 +37,16 @@ _VIA = re.compile(
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+")
 
 
+MAX_REMEMBERED = 4096  # parsed addresses: From and To stand in every message of a dialog
+MAX_REMEMBERED_CHARS = 200
+_remembered: dict[str, NameAddr] = {}
+
+
 class NameAddr:
-    """`"Display" <uri>;params` or `uri;params` (RFC 3261 20.10). The URI is parsed when it is first asked for."""
+    """`"Display" <uri>;params` or `uri;params` (RFC 3261 20.10). Never changed after it was made, nor its `params`.
+
+    The URI is parsed when it is first asked for.
+    """
 
     __slots__ = ("_uri", "display", "params", "uri_text")
 
@@ -49,8 +57,19 @@ class NameAddr:
         self._uri: Uri | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read one address; "*" is none."""
+    def parse(cls, text: str) -> NameAddr:
+        """Read one address; "*" is none. The same text gives the same object while it is remembered."""
+        known = _remembered.get(text)
+        if known is None:
+            known = cls._parse(text)
+            if len(text) <= MAX_REMEMBERED_CHARS:
+                if len(_remembered) >= MAX_REMEMBERED:
+                    _remembered.clear()
+                _remembered[text] = known
+        return known
+
+    @classmethod
+    def _parse(cls, text: str) -> NameAddr:
         mark = _ADDRESS_MARK.search(text)
         if mark is None or mark.group() == ";":
             return cls._parse_bare(text, len(text) if mark is None else mark.start())
@@ -76,7 +95,7 @@ class NameAddr:
         return self
 
     @classmethod
-    def _parse_bare(cls, text: str, end: int) -> Self:
+    def _parse_bare(cls, text: str, end: int) -> NameAddr:
         uri_text = text[:end].strip(" \t")
         # A URI with a comma, question mark or semicolon must stand in angle brackets (RFC 3261 20.10).
         if not uri_text or "?" in uri_text or "," in uri_text or " " in uri_text or ">" in uri_text:
