@@ -1,25 +1,37 @@
 """Authenticator and AccountingSink over `radius.client`: proofs to Access-Requests, records to Accounting-Requests.
 
-RFC 2865, 2866, 5090 and draft-sterman. Decides nothing and keeps nothing.
+And orders of `radius.disconnect` to an OrderTaker. RFC 2865, 2866, 5090, 5176 and draft-sterman.
+Decides nothing and keeps nothing.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import time
 from collections.abc import Callable
 
-from nomad.ports import AccountingRecord, Grant, Proof, Refusal, Unavailable
+from nomad.ports import AccountingRecord, Change, Grant, OrderTaker, Proof, Refusal, Unavailable, Whom
 from radius import digest
-from radius.attributes import NOMAD, encode, encoder
+from radius.attributes import NOMAD, Value, encode, encoder
 from radius.client import Pool
 from radius.digest import Digest
+from radius.disconnect import ErrorCause, Kind, Order
 from radius.errors import EncodingError, PacketError, RadiusUnavailable
 from radius.packet import Code, Packet, Type, attribute
+
+logger = logging.getLogger(__name__)
 
 ADDRESS, EXTENSION, GROUP, DISPLAY_NAME = 1, 2, 3, 4  # of the vendor "Nomad"
 SIP_AOR = 122  # RFC 5090 3.20
 MAX_DELAY_S = 0xFFFFFFFF
+# RFC 5176 3 and 3.6: what names a session, what an order may carry besides, and what a CoA can change here
+SELECTING = ("User-Name", "Acct-Session-Id", "Calling-Station-Id", "Called-Station-Id", "Class")
+PASSING = (
+    "NAS-Identifier", "NAS-IP-Address", "NAS-IPv6-Address", "Event-Timestamp", "Proxy-State", "Acct-Terminate-Cause",
+    "Reply-Message",
+)  # fmt: skip
+CHANGEABLE = {"Session-Timeout": "session_timeout_s", "Acct-Interim-Interval": "interim_interval_s"}
 _DIALECTS = {"sterman": digest.to_sterman, "rfc5090": digest.to_rfc5090}
 
 
@@ -115,6 +127,45 @@ class RadiusAccounting:
             parts.append(_USER_NAME(record.user))
         parts += [encoder(name)(value) for name, value in record.attributes]
         return b"".join(parts)
+
+
+class RadiusOrders:
+    """Turns Disconnect- and CoA-Requests into orders for the edge, and what became of them into an Error-Cause."""
+
+    def __init__(self, taker: OrderTaker) -> None:
+        self._taker = taker
+
+    async def __call__(self, order: Order) -> ErrorCause | None:
+        """Carry an order out; None acknowledges it."""
+        whom = Whom(order.user, order.session, order.calling, order.called, order.classes)
+        changes = dict(pair for pair in order.attributes if pair[0] in CHANGEABLE)
+        if cause := _wrong_in(order, whom, changes):
+            return cause
+        try:
+            if order.kind is Kind.DISCONNECT:
+                found = await self._taker.disconnect(whom)
+            else:
+                change = Change(**{CHANGEABLE[name]: value for name, value in changes.items()})  # type: ignore[arg-type]  # integers by the dictionary
+                found = await self._taker.change(whom, change)
+        except Unavailable as error:
+            logger.error("%s of %s: %s", order.kind.name, order.client, error)
+            return ErrorCause.RESOURCES_UNAVAILABLE
+        return None if found else ErrorCause.SESSION_CONTEXT_NOT_FOUND
+
+
+def _wrong_in(order: Order, whom: Whom, changes: dict[str, Value]) -> ErrorCause | None:
+    """RFC 5176 3: every attribute is mandatory, so one that means nothing here refuses the order."""
+    allowed = {*SELECTING, *PASSING, *(CHANGEABLE if order.kind is Kind.CHANGE else ())}
+    names = {name for name, _ in order.attributes}
+    if "Service-Type" in names:
+        return ErrorCause.UNSUPPORTED_SERVICE  # Authorize-Only (RFC 5176 3.2)
+    if names - allowed:
+        return ErrorCause.UNSUPPORTED_ATTRIBUTE
+    if whom == Whom() or (order.kind is Kind.CHANGE and not changes):
+        return ErrorCause.MISSING_ATTRIBUTE
+    if any(not isinstance(value, int) for value in changes.values()) or changes.get("Session-Timeout") == 0:
+        return ErrorCause.INVALID_ATTRIBUTE_VALUE
+    return None
 
 
 _STATUS_TYPE = encoder("Acct-Status-Type")

@@ -17,10 +17,10 @@ import uvloop
 
 from nomad import __version__, log, tasks
 from nomad import config as configuration
-from nomad.aaa import RadiusAccounting, RadiusAuthenticator
+from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
 from nomad.admin.app import AdminServer
 from nomad.clock import Clock
-from nomad.config import Config, ConfigError, parse_listen, secret, split_host_port
+from nomad.config import DISCONNECT_PORT, Config, ConfigError, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs
 from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import WILDCARDS, OwnAddresses
@@ -30,6 +30,7 @@ from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.nonce import NonceSigner
+from nomad.edge.orders import Orders
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
@@ -55,9 +56,13 @@ from radius.client import Pool, Server, Settings
 from radius.config import Attributes as RadiusAttributes
 from radius.config import Config as RadiusConfig
 from radius.config import DirectoryTable as RadiusDirectory
+from radius.disconnect import DisconnectListener, ListenerSettings
 from radius.errors import ConfigError as RadiusConfigError
 from radius.errors import RadiusUnavailable
+from radius.ports import Client as RadiusClient
+from radius.server import Clients as RadiusClients
 from radius.service import EmbeddedServer
+from radius.service import bind as bind_udp
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +160,13 @@ class Edge:
             account_refused=config.accounting.refused,
         )
         await self._open_endpoint(trunks, ruleset)
+        self.orders = Orders(
+            calls=self.calls,
+            switchboard=self.switchboard,
+            accountant=self.accountant,
+            locations=self.locations,
+            domains=config.domains,
+        )
         restored = await self._restore()
         if not restored:
             await self.accountant.node("Accounting-On")
@@ -163,6 +175,7 @@ class Edge:
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
         ]
         self._closers.append(self._end_jobs)
+        await self._open_disconnect()
         await self._open_admin()
         log.event(logger, "started", version=__version__, listens=", ".join(self.endpoint.listens), calls=restored)
 
@@ -183,8 +196,8 @@ class Edge:
 
     async def _open_radius(self) -> None:
         config = self.config
-        nas = config.domain
-        if config.radius is None:
+        nas = _nas_identifier(config)
+        if config.radius is None or config.radius.embedded:
             server = EmbeddedServer(_embedded(config))
             try:
                 await server.start()
@@ -201,7 +214,6 @@ class Edge:
             auth = [Server(*split_host_port(text, 1812), shared) for text in config.radius.auth]
             acct = [Server(*split_host_port(text, 1813), shared) for text in config.radius.acct]
             self._radius_timeout_s, dialect = config.radius.timeout_s, config.radius.dialect
-            nas = config.radius.nas_identifier or nas
         settings = Settings(timeout_s=self._radius_timeout_s, nas_identifier=nas)
         self._auth_pool = Pool(auth, settings, kind="auth", on_result=self.metrics.radius)
         self._acct_pool = Pool(acct, settings, kind="acct", on_result=self.metrics.radius)
@@ -213,6 +225,32 @@ class Edge:
                 raise Unavailable(str(error)) from None
         self._authenticator = RadiusAuthenticator(self._auth_pool, dialect=dialect, nas_identifier=nas)
         self._accounting_sink = RadiusAccounting(self._acct_pool, nas_identifier=nas)
+
+    async def _open_disconnect(self) -> None:
+        """The listener for Disconnect and CoA (RFC 5176)."""
+        config, radius = self.config, self.config.radius
+        self.disconnect_address = ("", 0)
+        if radius is None or not radius.disconnect_listen:
+            return
+        shared = secret(config, radius.secret_file, "NOMAD_RADIUS_SECRET")
+        listener = DisconnectListener(
+            RadiusClients({text: RadiusClient(text, shared) for text in radius.disconnect_clients}),
+            RadiusOrders(self.orders),
+            ListenerSettings(
+                require_timestamp=radius.disconnect_strict,
+                require_message_authenticator=radius.disconnect_strict,
+                nas_identifier=_nas_identifier(config),
+            ),
+            clock=self._clock.wall,
+        )
+        try:
+            sock = bind_udp(*split_host_port(radius.disconnect_listen, DISCONNECT_PORT))
+        except RadiusConfigError as error:
+            raise ConfigError(f"radius.disconnect_{error}") from None
+        self.disconnect_address = host, port = await listener.start(sock)
+        self._closers.append(listener.close)
+        self.metrics.watch_orders(listener.counters)
+        log.event(logger, "orders", address=f"{host}:{port}", clients=", ".join(radius.disconnect_clients))
 
     async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset) -> None:
         config, clock, sip = self.config, self._clock, self.config.sip
@@ -390,7 +428,8 @@ async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
         except Unavailable as error:
             log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
             addresses = []
-        trunks.append(make_trunk(pbx, addresses=addresses))
+        password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
+        trunks.append(make_trunk(pbx, addresses=addresses, password=password))
     return trunks
 
 
@@ -515,6 +554,10 @@ def _embedded(config: Config) -> RadiusConfig:
         detail=config.accounting.detail,
         folder=config.folder,
     )
+
+
+def _nas_identifier(config: Config) -> str:
+    return (config.radius.nas_identifier if config.radius else "") or config.domain
 
 
 def _nonce_key(config: Config) -> bytes:

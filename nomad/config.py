@@ -21,6 +21,7 @@ ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 5062, "wss": 5063}
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 AT_PATH = re.compile(r" - at `([^`]*)`")
+DISCONNECT_PORT = 3799  # RFC 5176 2.1
 T = TypeVar("T")
 Words = str | tuple[str, ...]
 
@@ -71,14 +72,14 @@ class Sip(Struct, frozen=True):
 
 
 class Radius(Struct, frozen=True):
-    """RADIUS servers. Without this table Nomad starts its own server on loopback, over [directory]."""
+    """RADIUS servers. Without any, Nomad starts its own server on loopback, over [directory]."""
 
-    auth: tuple[str, ...]
-    """host:port of authentication servers, in order of preference."""
-    acct: tuple[str, ...]
+    auth: tuple[str, ...] = ()
+    """host:port of authentication servers, in order of preference; neither these nor `acct`: the embedded server."""
+    acct: tuple[str, ...] = ()
     """host:port of accounting servers, in order of preference."""
     secret_file: str = ""
-    """File with the shared secret; or the variable NOMAD_RADIUS_SECRET."""
+    """File with the secret shared with the servers and with who may disconnect; or NOMAD_RADIUS_SECRET."""
     dialect: str = "sterman"
     """Digest attributes: "sterman" (206, 207) or "rfc5090" (103 to 122)."""
     timeout_s: float = 2.0
@@ -86,9 +87,16 @@ class Radius(Struct, frozen=True):
     nas_identifier: str = ""
     """NAS-Identifier; "" means the domain."""
     disconnect_listen: str = ""
-    """host:port of the RFC 5176 listener; "" for none (restart)."""
+    """address:port of the RFC 5176 listener; "" for none (restart)."""
     disconnect_clients: tuple[str, ...] = ()
-    """Addresses that may send Disconnect and CoA."""
+    """Addresses and networks that may send Disconnect and CoA (restart)."""
+    disconnect_strict: bool = False
+    """Refuse orders without Event-Timestamp or Message-Authenticator, so that none can be replayed (restart)."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded server is meant."""
+        return not self.auth and not self.acct
 
 
 class Attributes(Struct, frozen=True):
@@ -396,7 +404,9 @@ def _check_sip(config: Config) -> list[str]:
 def _check_radius(config: Config) -> list[str]:
     problems = []
     radius = config.radius
-    if radius is None:
+    if radius is not None:
+        problems += _check_orders(radius) + _missing_file(config, "radius.secret_file", radius.secret_file)
+    if radius is None or radius.embedded:
         if not config.directory.url:
             problems.append(
                 "directory.url: is missing; the embedded RADIUS server needs one, as in 'file:people.ldif', "
@@ -417,7 +427,30 @@ def _check_radius(config: Config) -> list[str]:
         problems.append("radius.secret_file: is missing; name a file, or set NOMAD_RADIUS_SECRET")
     if radius.timeout_s <= 0:
         problems.append("radius.timeout_s: must be above 0")
-    return problems + _missing_file(config, "radius.secret_file", radius.secret_file)
+    return problems
+
+
+def _check_orders(radius: Radius) -> list[str]:
+    """The RFC 5176 listener: where, for whom, with which secret."""
+    if not radius.disconnect_listen:
+        unused = "radius.disconnect_clients: have no effect without radius.disconnect_listen, as in '127.0.0.1:3799'"
+        return [unused] if radius.disconnect_clients else []
+    problems = []
+    try:
+        host, _ = split_host_port(radius.disconnect_listen, DISCONNECT_PORT)
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        problems.append(f"radius.disconnect_listen: {error}; write address:port, as in '127.0.0.1:3799'")
+    if not radius.disconnect_clients:
+        problems.append("radius.disconnect_clients: is empty; name who may disconnect, as in '127.0.0.1'")
+    for index, text in enumerate(radius.disconnect_clients):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            problems.append(f"radius.disconnect_clients[{index}]: '{text}' is no address or network")
+    if radius.embedded and not radius.secret_file and "NOMAD_RADIUS_SECRET" not in os.environ:
+        problems.append("radius.secret_file: is missing; disconnect clients need a secret (or NOMAD_RADIUS_SECRET)")
+    return problems
 
 
 def _check_pbx(config: Config) -> list[str]:

@@ -61,6 +61,22 @@ class TransportCounters(Protocol):
         """Open now, by transport."""
 
 
+class OrderCounters(Protocol):
+    """What the RFC 5176 listener counts."""
+
+    @property
+    def requests(self) -> int:
+        """Orders that were what they claimed to be."""
+
+    @property
+    def duplicates(self) -> int:
+        """Of them, those that came again."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """What was no valid order, by reason; the reasons are bounded."""
+
+
 class Counter:
     """One counter family."""
 
@@ -172,6 +188,7 @@ class Metrics:
         self._gauges: dict[str, Callable[[], float]] = {}
         self._spool: Callable[[], SpoolState] = lambda: SpoolState(0, None)
         self._transport: TransportCounters | None = None
+        self._orders: OrderCounters | None = None
         self._users = _Users(max_users, (pseudonym_key or secrets.token_bytes(32)) if pseudonymise else b"")
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collected(self._collect))
@@ -260,6 +277,10 @@ class Metrics:
         """Tell where the transports count."""
         self._transport = counters
 
+    def watch_orders(self, counters: OrderCounters) -> None:
+        """Tell where the RFC 5176 listener counts."""
+        self._orders = counters
+
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The text of `/metrics` and its content type."""
         return _render(self._registry, accept)
@@ -285,6 +306,10 @@ class Metrics:
         for each in self._families:
             yield each.family()
         yield from self._collect_transport()
+        if self._orders is not None:
+            seen = self._orders
+            results: dict[str, float] = {"taken": seen.requests - seen.duplicates, "duplicate": seen.duplicates}
+            yield _counts("nomad_radius_orders", "Disconnect and CoA requests", ["result"], {**results, **seen.dropped})
 
     def _read(self, name: str) -> float:
         read = self._gauges.get(name)

@@ -78,6 +78,38 @@ class Authenticator(Protocol):
         """Ask the AAA server. Raises `Unavailable` when no server answered in time."""
 
 
+# -- what the AAA server orders later (RFC 5176) -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """Whose sessions an order is about: those that fit everything that is given (RFC 5176 3)."""
+
+    user: str = ""
+    session: str = ""  # Acct-Session-Id
+    calling: str = ""  # Calling-Station-Id
+    called: str = ""  # Called-Station-Id
+    classes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New limits of running sessions; None leaves one as it is."""
+
+    session_timeout_s: int | None = None  # from the answer of the call, as in an Access-Accept
+    interim_interval_s: int | None = None
+
+
+class OrderTaker(Protocol):
+    """Carries out what the AAA server orders about sessions that it authorised before."""
+
+    async def disconnect(self, whom: Whom) -> int:
+        """End these sessions; how many calls and bindings there were. Raises `Unavailable`."""
+
+    async def change(self, whom: Whom, change: Change) -> int:
+        """Give these calls other limits; how many there were. Raises `Unavailable`."""
+
+
 # -- where people are --------------------------------------------------------------------------------------------
 
 

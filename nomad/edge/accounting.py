@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 BATCH = 256
 GATHER_S = 0.05  # records wait this long for company on their way to RADIUS; they are durable already
 FIRST_PAUSE_S = 0.5
+PATIENCE_S = 2.0  # how long a call waits for a disk; the record stays on its way all the same
 LONGEST_PAUSE_S = 15.0
 RESULTS = {486: "busy", 600: "busy", 487: "cancelled", 408: "no-answer", 480: "no-answer", 603: "declined"}
 
@@ -87,6 +88,10 @@ class Accountant:
         """The call was answered: its Start record is durable when this returns, the live call about to be."""
         self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
         await self._spool([_record(call, "Start", call.answered_at or call.started_at)])
+
+    def changed(self, call: Call) -> None:
+        """A limit of an answered call changed; a crash must not forget it."""
+        self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
 
     async def interim(self, call: Call, now: float) -> None:
         """The call goes on (RFC 2869 2.1)."""
@@ -191,7 +196,13 @@ class Accountant:
         return positions
 
     async def _spool(self, records: Sequence[AccountingRecord]) -> None:
-        await self._try("accounting record", self._stores.spool.append(records))
+        """Return when the records are durable, or when the disk took too long: then they are on their way still."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._try("accounting record", self._stores.spool.append(records))
+        except TimeoutError:
+            self._metrics.store_failure("accounting record")
+            log.event(logger, "store-slow", level=logging.ERROR, what="accounting record", records=len(records))
         self._wake.set()
 
     async def _try(self, what: str, work: Awaitable[None]) -> None:

@@ -68,7 +68,9 @@ class Call:
     answered_at: float | None = None
     answered_by: str = ""  # To tag of the first answer
     ended_at: float | None = None
-    limit_s: float | None = None
+    limit_s: float | None = None  # how long it may last from the answer on
+    policy_limit_s: float | None = None  # the policy's part of that, which no AAA server lengthens
+    ends_at: float | None = None  # when the limit is reached
     status: int = 0
     terminate_cause: str = ""
     interim_at: float = 0.0
@@ -136,7 +138,13 @@ class CallTable:
         """Take in a call that was in progress when the last process ended; it must end by then at the latest."""
         self.open(call)
         limit = latest_end if call.limit_s is None else (call.answered_at or call.started_at) + call.limit_s
-        heapq.heappush(self._deadlines, (min(limit, latest_end), call.id))
+        self._ends_at(call, min(limit, latest_end))
+
+    def limit(self, call: Call, limit_s: float) -> None:
+        """Let a call last this long from its answer on, in place of what was allowed before."""
+        call.limit_s = limit_s
+        if call.answered_at is not None:
+            self._ends_at(call, call.answered_at + limit_s)
 
     def get(self, id: str) -> Call | None:
         """A call that has not ended."""
@@ -157,16 +165,22 @@ class CallTable:
         call.answered_by = tag
         call.status = 200
         if call.limit_s is not None:
-            heapq.heappush(self._deadlines, (at + call.limit_s, call.id))
+            self._ends_at(call, at + call.limit_s)
 
     def overdue(self, now: float) -> list[Call]:
         """Answered calls whose limit was reached, each once."""
         calls = []
         while self._deadlines and self._deadlines[0][0] <= now:
             call = self.get(heapq.heappop(self._deadlines)[1])
-            if call is not None:
+            if call is not None and call.ends_at is not None and call.ends_at <= now:
+                call.ends_at = None
                 calls.append(call)
         return calls
+
+    def _ends_at(self, call: Call, at: float) -> None:
+        """The newest time counts; entries of older ones stay in the heap until then, and do nothing."""
+        call.ends_at = at
+        heapq.heappush(self._deadlines, (at, call.id))
 
     def end(self, call: Call, *, at: float, status: int = 0, cause: str = "") -> bool:
         """Mark a call as ended; False when it already was, so that it is accounted once."""

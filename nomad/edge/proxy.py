@@ -21,6 +21,7 @@ from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
 DEFAULT_MAX_FORWARDS = 70
+CHALLENGES = (401, 407)
 LINGER_S = 40.0  # 64*T1 of the Accepted state (RFC 6026), and some
 # Headers that only the trusted side may write; from a phone they are dropped (RFC 3325 5, RFC 3455 5)
 TRUSTED_ONLY = (
@@ -33,6 +34,7 @@ TRUSTED_ONLY = (
 )
 
 Observer = Callable[[Response, "Branch"], Awaitable[None]]
+Retry = Callable[[Response, "Branch"], "Branch | None"]
 BranchEvent = ResponseArrived | BranchTimedOut | BranchFailed
 
 
@@ -185,17 +187,16 @@ class Proxy:
         *,
         observe: Observer | None = None,
         sent: Awaitable[None] | None = None,
+        retry: Retry | None = None,
     ) -> int:
         """Send the branches and forward their responses until all have ended; the final status that went back.
 
         `observe` sees each response before it is forwarded. `sent` is awaited once all branches are on their way.
+        `retry` may answer a 401 or 407 by another branch in the place of the one that was challenged.
         """
         context = ResponseContext(request, timer_c_s=self._timer_c_s)
         for branch in branches:
-            key = self._signalling.request(branch.request, branch.flow)
-            relay.branches[key] = branch
-            self._by_branch[key] = relay
-            context.add_branch(key, self._clock.monotonic())
+            context.add_branch(self._send(relay, branch), self._clock.monotonic())
         if sent is not None:
             await sent
         status = 0
@@ -210,9 +211,20 @@ class Proxy:
                 await relay.wait(None if due is None else due - self._clock.monotonic())
                 event = relay.take()
             now = self._clock.monotonic()
+            if retry is not None and isinstance(event, ResponseArrived) and event.response.status in CHALLENGES:
+                again = retry(event.response, relay.branches[event.key])
+                if again is not None:
+                    context.replace(event.key, self._send(relay, again), now)
+                    continue
             actions = context.run_timers(now) if event is None else _feed(context, event, now)
             status = await self._act(relay, actions, observe) or status
         return status
+
+    def _send(self, relay: Relay, branch: Branch) -> ClientKey:
+        key = self._signalling.request(branch.request, branch.flow)
+        relay.branches[key] = branch
+        self._by_branch[key] = relay
+        return key
 
     async def _act(self, relay: Relay, actions: Sequence[Action], observe: Observer | None) -> int:
         """Carry out what the response context decided; the final status that was forwarded, if any."""

@@ -22,6 +22,7 @@ from nomad.edge.proxy import (
     Branch,
     Proxy,
     Relay,
+    Retry,
     asserted_identity,
     hide_identity,
     remove_own_credentials,
@@ -31,14 +32,20 @@ from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
 from nomad.ports import MediaRelay, Registration, Resolver, Signalling, Unavailable
 from nomad.sip.build import new_request
+from nomad.sip.digest import answer, choose
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow, ServerKey
+from nomad.sip.headers import Challenge
 from nomad.sip.message import Request, Response
 
 logger = logging.getLogger(__name__)
 
 SDP = "application/sdp"
 PHONE, PBX = "phone", "pbx"
+CHALLENGE_HEADERS = {
+    401: ("www-authenticate", "authorization"),
+    407: ("proxy-authenticate", "proxy-authorization"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,7 @@ class Switchboard:
             user_agent=(request.get("user-agent") or "")[:120],
             group=verdict.group,
             limit_s=min(limits) if limits else None,
+            policy_limit_s=verdict.max_call_s,
         )
         self._calls.open(call)
         return call
@@ -123,7 +131,8 @@ class Switchboard:
         forwarded = self.outbound_copy(
             incoming, call.grant.display_name, call.grant.extension, number, trunk, flow, call
         )
-        await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], request)
+        retry = self._credentials_for(trunk) if trunk.username else None
+        await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], request, retry=retry)
 
     def outbound_copy(
         self,
@@ -194,7 +203,14 @@ class Switchboard:
         await self._set_up(incoming, relay, call, branches, request)
 
     async def _set_up(
-        self, incoming: Incoming, relay: Relay, call: Call, branches: list[Branch], request: Request
+        self,
+        incoming: Incoming,
+        relay: Relay,
+        call: Call,
+        branches: list[Branch],
+        request: Request,
+        *,
+        retry: Retry | None = None,
     ) -> None:
         started = self._clock.monotonic()
 
@@ -214,11 +230,37 @@ class Switchboard:
                     branch.request.body = await self._media.offer(
                         call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
                     )
-            status = await self._proxy.relay(relay, request, branches, observe=observe)
+            status = await self._proxy.relay(relay, request, branches, observe=observe, retry=retry)
         finally:
             del self._setups[call.id]
             if call.state is not CallState.ANSWERED:
                 await self._close(call, status=status, cause="User-Error" if status < 500 else "NAS-Error")
+
+    def _credentials_for(self, trunk: Trunk) -> Retry:
+        """Answers the first challenge of a PBX, once (RFC 3261 22.2, 22.3)."""
+        asked = False
+
+        def retry(response: Response, branch: Branch) -> Branch | None:
+            nonlocal asked
+            source, target = CHALLENGE_HEADERS[response.status]
+            challenge = choose(Challenge.parse(value) for value in response.get_all(source))
+            if asked or challenge is None:
+                return None
+            asked = True
+            request = branch.request.copy()
+            credentials = answer(
+                challenge,
+                method=request.method,
+                uri=request.uri_text,
+                username=trunk.username,
+                password=trunk.password,
+                cnonce=self._new_id(),
+            )
+            request.replace_first("via", self._proxy.via(branch.flow))
+            request.add(target, str(credentials))
+            return Branch(request, branch.flow, branch.side)
+
+        return retry
 
     async def _progress(self, call: Call, response: Response, branch: Branch, started: float) -> None:
         """A provisional or successful answer: learn the dialog; the first 2xx makes it a call to account."""

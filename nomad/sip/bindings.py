@@ -6,17 +6,22 @@ Pure. Does not store anything and does not check who asks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.events import Flow
+from nomad.sip.grammar import format_params, parse_delta_seconds, parse_number, parse_q, quote
 from nomad.sip.headers import NameAddr
 from nomad.sip.message import Request
 from nomad.sip.uri import Uri
 
 MAX_CONTACTS: Final = 10  # in one REGISTER
+MAX_CONTACT_CHARS: Final = 1024  # of one, with its parameters
 MAX_PATHS: Final = 10
+MAX_PATH_CHARS: Final = 512
+MAX_USER_AGENT_CHARS: Final = 120
+NEVER_TOO_BRIEF_S: Final = 3600  # RFC 3261 10.3 step 7: 423 is for less than an hour only
 KNOWN_PARAMS: Final = frozenset({"expires", "q", "+sip.instance", "reg-id"})
 
 
@@ -60,94 +65,116 @@ def apply_register(
 ) -> tuple[Binding, ...]:
     """The bindings after a REGISTER, all or nothing. Raises `Reject` or `SipError`.
 
-    `now` is Unix seconds; expired bindings are left out. Without Contact nothing changes (a query).
+    `now` is Unix seconds; expired bindings are left out. Without Contact nothing changes (a query). All addresses of a
+    person share the bindings, so that a phone that registers two of them rings once.
     """
     kept = [binding for binding in current if binding.expires_at > now]
+    allowed = max(limits.max_bindings, len(kept))  # who has too many already may still refresh them
     if request.contact_star:
         if request.expires != 0:
             raise SipError("contact", "Contact: * needs Expires: 0", header="Contact")
-        for binding in kept:
-            _check_order(binding, request)
+        _check_order(kept, request)
         return ()
     contacts = request.contacts
     if len(contacts) > MAX_CONTACTS:
         raise Reject(403, "Too many contacts in one request", rule="devices")
+    added: list[Binding] = []
     for contact in contacts:
+        _check_contact(contact)
         seconds = _expires(contact, request, limits)
-        old = _matching(kept, contact, flow)
-        if old is not None:
-            _check_order(old, request)
-            kept.remove(old)
+        new = _binding(contact, request, expires_at=now + seconds, now=now, flow=flow, address=address)
+        replaced = [old for old in kept if _replaces(new, old) or (seconds and _is_restarted(new, old, request))]
+        if replaced:
+            _check_order(replaced, request)
+            kept = [old for old in kept if old not in replaced]
+            new = replace(new, registered_at=min([old.registered_at for old in replaced]))
+        added = [other for other in added if not _replaces(new, other)]
         if seconds:
-            kept.append(
-                _binding(contact, request, expires_at=now + seconds, now=now, flow=flow, address=address, old=old)
-            )
-    if len(kept) > limits.max_bindings and len(kept) > len(current):
+            added.append(new)
+    if len(kept) + len(added) > allowed:
         raise Reject(403, f"Only {limits.max_bindings} devices may register", rule="devices")
-    return tuple(kept)
+    return (*kept, *added)
 
 
 def contact_headers(bindings: Iterable[Binding], now: float) -> list[tuple[str, str]]:
     """Contact headers of the 200 to a REGISTER: every binding and how long it still lasts (RFC 3261 10.3 step 8)."""
     headers = []
     for binding in bindings:
-        left = max(0, round(binding.expires_at - now))
-        value = f"<{binding.contact}>;expires={left}"
+        if binding.expires_at <= now:
+            continue
+        value = f"<{binding.contact}>;expires={max(1, round(binding.expires_at - now))}"
         if binding.q != 1.0:
             value += f";q={binding.q:g}"
         if binding.instance:
-            value += f';+sip.instance="{binding.instance}"'
+            value += f";+sip.instance={quote(binding.instance)}"
         if binding.reg_id:
             value += f";reg-id={binding.reg_id}"
+        value += format_params({name: param or None for name, param in binding.params})
         headers.append(("Contact", value))
     return headers
 
 
+def _check_contact(contact: NameAddr) -> None:
+    if contact.uri.scheme not in ("sip", "sips"):
+        raise Reject(416, "Contact must be a sip URI", rule="scheme")
+    if len(str(contact)) > MAX_CONTACT_CHARS:
+        raise SipError("contact", "contact is too long", header="Contact")
+
+
 def _expires(contact: NameAddr, request: Request, limits: RegisterLimits) -> int:
-    """Seconds to bind for; 0 removes (RFC 3261 10.3 step 7)."""
-    text = contact.params.get("expires")
-    wish = request.expires
-    seconds = limits.default_expires if wish is None else wish
-    if text:
-        if not text.isascii() or not text.isdecimal():
-            raise SipError("expires", "expires of a contact is no number", header="Contact")
-        seconds = int(text) if len(text) < 11 else limits.max_expires
-    if 0 < seconds < limits.min_expires:
+    """Seconds to bind for; 0 removes (RFC 3261 10.3 step 7). A malformed wish counts as none (20.10, 20.19)."""
+    try:
+        seconds = parse_delta_seconds(contact.params["expires"] or "") if "expires" in contact.params else None
+        if seconds is None:
+            seconds = request.expires
+    except SipError:
+        seconds = None
+    if seconds is None:
+        seconds = limits.default_expires
+    if 0 < seconds < min(limits.min_expires, NEVER_TOO_BRIEF_S):
         raise Reject(423, headers=(("Min-Expires", str(limits.min_expires)),), rule="min-expires")
     return min(seconds, limits.max_expires)
 
 
-def _matching(bindings: list[Binding], contact: NameAddr, flow: Flow) -> Binding | None:
-    """The binding that a contact updates: same instance and reg-id (RFC 5626 6), else an equivalent URI."""
-    instance, reg_id = _instance(contact), _reg_id(contact)
-    for binding in bindings:
-        if instance and binding.instance:
-            if instance == binding.instance and (reg_id == binding.reg_id or not reg_id or not binding.reg_id):
-                return binding
-        elif Uri.parse(binding.contact).equivalent(contact.uri) and _same_place(binding, flow):
-            return binding
-    return None
-
-
-def _same_place(binding: Binding, flow: Flow) -> bool:
-    """Two phones behind different NATs may have the same private contact; they are told apart by where they are."""
-    return binding.flow.remote[0] == flow.remote[0]
-
-
-def _check_order(binding: Binding, request: Request) -> None:
-    """An older request of the same Call-ID changes nothing (RFC 3261 10.3 step 6 and 7)."""
-    if binding.call_id == request.call_id and request.cseq.number <= binding.cseq:
+def _check_order(replaced: Iterable[Binding], request: Request) -> None:
+    """Within one Call-ID an older request changes nothing (RFC 3261 10.3 steps 6 and 7)."""
+    call_id, number = request.call_id, request.cseq.number
+    if any(old.call_id == call_id and number <= old.cseq for old in replaced):
         raise Reject(500, "CSeq is not higher than before", rule="cseq")
 
 
+def _replaces(new: Binding, old: Binding) -> bool:
+    """Whether both are the same phone, so that the new binding takes the place of the old one.
+
+    Two instances decide (RFC 5626 6). Otherwise it is the URI (RFC 3261 10.3 step 7), but phones behind different NATs
+    may have the same private address: the two must come from one place, or from one registration.
+    """
+    if new.instance and old.instance:
+        return new.instance == old.instance and (new.reg_id == old.reg_id or not new.reg_id or not old.reg_id)
+    if new.flow.remote[0] != old.flow.remote[0] and new.call_id != old.call_id:
+        return False
+    return new.contact == old.contact or Uri.parse(new.contact).equivalent(Uri.parse(old.contact))
+
+
+def _is_restarted(new: Binding, old: Binding, request: Request) -> bool:
+    """Whether a phone that forgot its old registration comes again: by the same flow, with another Call-ID.
+
+    Some phones make up a new user part of their Contact each time. What another proxy relays shares that proxy's flow
+    and proves nothing.
+    """
+    if new.instance or old.instance or new.flow != old.flow or new.call_id == old.call_id or len(request.vias) > 1:
+        return False
+    one, other = Uri.parse(new.contact), Uri.parse(old.contact)
+    return (one.host, one.port) == (other.host, other.port)
+
+
 def _binding(
-    contact: NameAddr, request: Request, *, expires_at: float, now: float, flow: Flow, address: str, old: Binding | None
+    contact: NameAddr, request: Request, *, expires_at: float, now: float, flow: Flow, address: str
 ) -> Binding:
-    if contact.uri.scheme not in ("sip", "sips"):
-        raise Reject(416, "Contact must be a sip URI", rule="scheme")
     paths = tuple(request.elements("path"))
-    if len(paths) > MAX_PATHS:
-        raise SipError("path", "too many Path headers", header="Path")
+    if len(paths) > MAX_PATHS or any(len(path) > MAX_PATH_CHARS for path in paths):
+        raise SipError("path", "Path is too long", header="Path")
+    instance = contact.params.get("+sip.instance") or ""
     return Binding(
         contact=contact.uri_text,
         flow=flow,
@@ -155,31 +182,26 @@ def _binding(
         cseq=request.cseq.number,
         expires_at=expires_at,
         q=_q(contact),
-        instance=_instance(contact),
-        reg_id=_reg_id(contact),
+        instance=instance,
+        reg_id=_reg_id(contact) if instance else 0,  # RFC 5626 6: without an instance it means nothing
         path=paths,
-        params=tuple((name, value or "") for name, value in contact.params.items() if name not in KNOWN_PARAMS),
-        user_agent=(request.get("user-agent") or "")[:120],
-        registered_at=old.registered_at if old is not None else now,
+        params=tuple([(name, value or "") for name, value in contact.params.items() if name not in KNOWN_PARAMS]),
+        user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
+        registered_at=now,
         address=address,
     )
 
 
-def _instance(contact: NameAddr) -> str:
-    return (contact.params.get("+sip.instance") or "").strip('"')
-
-
 def _reg_id(contact: NameAddr) -> int:
-    text = contact.params.get("reg-id") or ""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+    """The reg-id, 0 when there is none that makes sense (RFC 5626 4.2)."""
+    try:
+        return parse_number(contact.params.get("reg-id") or "0", below=2**31)
+    except SipError:
+        return 0
 
 
 def _q(contact: NameAddr) -> float:
-    text = contact.params.get("q")
-    if text is None:
-        return 1.0
     try:
-        value = float(text) if len(text) < 6 else 1.0
-    except ValueError:
-        raise SipError("q", "q is no number", header="Contact") from None
-    return min(max(value, 0.0), 1.0)
+        return parse_q(contact.params.get("q") or "1")
+    except SipError:
+        raise SipError("q", "q is no number between 0 and 1", header="Contact") from None

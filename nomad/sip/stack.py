@@ -76,7 +76,7 @@ class Stack:
         self._limit = limit
         self._server: dict[ServerKey, ServerTransaction] = {}
         self._client: dict[ClientKey, ClientTransaction] = {}
-        self._by_flow: dict[Flow, set[ClientTransaction]] = {}
+        self._by_flow: dict[Flow, dict[ClientTransaction, None]] = {}  # in the order of their requests
         self._by_fingerprint: dict[int, ServerTransaction] = {}
         self._resends: TimerQueue[Transaction] = TimerQueue()
         self._ends: TimerQueue[Transaction] = TimerQueue()
@@ -311,9 +311,9 @@ class Stack:
         self._client[key] = transaction
         neighbours = self._by_flow.get(flow)
         if neighbours is None:
-            self._by_flow[flow] = {transaction}
+            self._by_flow[flow] = {transaction: None}
         else:
-            neighbours.add(transaction)
+            neighbours[transaction] = None
         self._sends.append(Send(transaction.sent, flow))
         transaction.ends_at = self._ends.start(self._stay_unreliable[Stay.TRANSACTION], transaction, now)
         if not transaction.reliable:
@@ -386,7 +386,7 @@ class Stack:
         transaction.request = None
         del self._client[transaction.key]
         neighbours = self._by_flow[transaction.flow]
-        neighbours.discard(transaction)
+        del neighbours[transaction]
         if not neighbours:
             del self._by_flow[transaction.flow]
 

@@ -1,0 +1,140 @@
+"""What the AAA server orders about sessions that it let in: end them, or change their limits (RFC 5176).
+
+An order is about every session that fits all of its attributes. One about a person, and not about one call of the
+person, takes the registrations too. Implements `ports.OrderTaker`; the packets are `radius.disconnect`'s part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nomad import log
+from nomad.edge.accounting import Accountant
+from nomad.edge.calls import Call, CallState, CallTable
+from nomad.edge.switchboard import Switchboard
+from nomad.ports import Change, Conflict, Grant, LocationStore, Registration, Unavailable, Whom
+
+logger = logging.getLogger(__name__)
+
+SAVE_ATTEMPTS = 5
+CAUSE = "Admin-Reset"  # Acct-Terminate-Cause of what an order ends (RFC 2866 5.10)
+
+
+class Orders:
+    """Ends and changes calls, and removes registrations."""
+
+    def __init__(
+        self,
+        *,
+        calls: CallTable,
+        switchboard: Switchboard,
+        accountant: Accountant,
+        locations: LocationStore,
+        domains: Sequence[str],
+    ) -> None:
+        self._calls = calls
+        self._switchboard = switchboard
+        self._accountant = accountant
+        self._locations = locations
+        self._domains = tuple(domains)
+
+    async def disconnect(self, whom: Whom) -> int:
+        """End the sessions that fit; how many calls and bindings went. Raises `Unavailable`."""
+        calls = self._fitting(whom)
+        # The registration goes first, so that no new call reaches the person while the old ones end.
+        bindings = await self._unregister(whom) if is_about_person(whom) else 0
+        await asyncio.gather(*(self._switchboard.hang_up(call, cause=CAUSE) for call in calls))
+        log.event(logger, "disconnect", user=whom.user, session=whom.session, calls=len(calls), bindings=bindings)
+        return len(calls) + bindings
+
+    async def change(self, whom: Whom, change: Change) -> int:
+        """Give the calls that fit other limits; how many there were."""
+        calls = self._fitting(whom)
+        for call in calls:
+            self._change(call, change)
+        log.event(
+            logger,
+            "change",
+            user=whom.user,
+            session=whom.session,
+            calls=len(calls),
+            seconds=change.session_timeout_s,
+            interim=change.interim_interval_s,
+        )
+        return len(calls)
+
+    def _fitting(self, whom: Whom) -> list[Call]:
+        return [call for call in self._calls if fits(call, whom, self._domains)]
+
+    def _change(self, call: Call, change: Change) -> None:
+        if change.interim_interval_s is not None:
+            call.grant = replace(call.grant, interim_interval_s=change.interim_interval_s)
+        if change.session_timeout_s is not None:
+            call.grant = replace(call.grant, session_timeout_s=change.session_timeout_s)
+            limits = [float(change.session_timeout_s), call.policy_limit_s]
+            self._calls.limit(call, min(limit for limit in limits if limit is not None))
+        if call.state is CallState.ANSWERED:
+            self._accountant.changed(call)
+
+    async def _unregister(self, whom: Whom) -> int:
+        """Remove the bindings of a person, under whichever name the person is known; how many there were."""
+        name = whom.user.lower()
+        users = [whom.user, _local_part(whom.user, self._domains), await self._locations.find(name)]
+        users += [await self._locations.find(f"{name}@{domain}") for domain in self._domains]
+        return sum([await self._forget(user, whom) for user in dict.fromkeys(users) if user])
+
+    async def _forget(self, user: str, whom: Whom) -> int:
+        for _ in range(SAVE_ATTEMPTS):
+            registration = await self._locations.get(user)
+            if not registration.bindings or not _is_registration_of(registration, whom, self._domains):
+                return 0
+            try:
+                await self._locations.save(replace(registration, bindings=()))
+            except Conflict:
+                continue
+            return len(registration.bindings)
+        raise Unavailable(f"registration of {user}: too many writers")
+
+
+def is_about_person(whom: Whom) -> bool:
+    """Whether an order is about a person as a whole, and not about single calls of the person."""
+    return bool(whom.user) and not (whom.session or whom.calling or whom.called)
+
+
+def fits(call: Call, whom: Whom, domains: Sequence[str]) -> bool:
+    """Whether a call fits every attribute of an order; an order without any is about nothing."""
+    if whom == Whom():
+        return False
+    return (
+        (not whom.user or is_user(whom.user, call.grant, domains))
+        and (not whom.session or whom.session == call.id)
+        and (not whom.calling or _is_station(whom.calling, call.caller_address))
+        and (not whom.called or _is_station(whom.called, call.callee_address))
+        and set(whom.classes) <= set(call.grant.classes)
+    )
+
+
+def is_user(name: str, grant: Grant, domains: Sequence[str]) -> bool:
+    """Whether a User-Name means this person: the canonical login, that in one of our domains, or an own address."""
+    name = name.lower()
+    return _local_part(name, domains) == grant.user.lower() or name in (grant.user.lower(), *grant.addresses)
+
+
+def _is_registration_of(registration: Registration, whom: Whom, domains: Sequence[str]) -> bool:
+    grant = registration.grant or Grant(registration.user)
+    return is_user(whom.user, grant, domains) and set(whom.classes) <= set(grant.classes)
+
+
+def _is_station(station: str, address: str) -> bool:
+    """Whether a Calling- or Called-Station-Id means an address: as accounted (`sip:user@host`), or its user alone."""
+    station = station.lower().removeprefix("sips:").removeprefix("sip:")
+    address = address.lower()
+    return station == (address if "@" in station else address.partition("@")[0])
+
+
+def _local_part(name: str, domains: Sequence[str]) -> str:
+    user, at, domain = name.rpartition("@")
+    return user if at and domain.lower() in domains else name
