@@ -29,6 +29,8 @@ from nomad.sip.events import (
 from nomad.sip.message import Request, Response
 from nomad.sip.timers import TimerQueue, Timers
 from nomad.sip.transaction import (
+    ACCEPTED,
+    COMPLETED,
     INVITE_CLIENT,
     INVITE_SERVER,
     OTHER_CLIENT,
@@ -296,6 +298,10 @@ class Stack:
             transaction.sent = ack_for(transaction.request, response).encode()
             self._sends.append(Send(transaction.sent, transaction.flow))
         if state is not transaction.state:
+            if state is COMPLETED or state is ACCEPTED:  # nothing is made of the request any more
+                transaction.request = None
+                if do is Do.DELIVER:
+                    transaction.sent = b""
             self._enter(transaction, state, now)
         if do is Do.DELIVER_FIRST and transaction.held is not None:
             self._send_cancel(transaction, transaction.held, now)
