@@ -103,6 +103,7 @@ class Edge:
                 while await self.accountant.deliver_once():
                     pass
         await self._close()
+        log.event(logger, "stopped", calls=self.calls.live)
 
     def drain(self) -> None:
         """Refuse new calls and registrations; what is there goes on."""
