@@ -5,6 +5,7 @@ The password check itself is `ports.Authenticator`'s; here are the nonces, the r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from nomad.sip.message import Request
 from nomad.sip.uri import Uri
 
 MAX_CREDENTIALS = 5  # Authorization headers looked at in one request
-MAX_NONCE_COUNT = 0xFFFFFFFF
+NONCE_COUNT = re.compile("[0-9A-Fa-f]{8}")
 RETRY_AFTER_S = 5
 REQUIRED = ("username", "nonce", "uri", "response")
 
@@ -167,12 +168,9 @@ def _nonce_count(proof: Proof) -> int:
     """The nonce count; 0 without qop, so that such a nonce serves once only (RFC 7616 3.4)."""
     if not proof.qop:
         return 0
-    if not proof.cnonce or len(proof.nc) != 8:
-        raise SipError("credentials", "nc must be 8 digits and cnonce present with qop", header="Authorization")
-    try:
-        return int(proof.nc, 16)
-    except ValueError:
-        raise SipError("credentials", "nc is not hexadecimal", header="Authorization") from None
+    if not proof.cnonce or not NONCE_COUNT.fullmatch(proof.nc):
+        raise SipError("credentials", "nc must be 8 hex digits and cnonce present with qop", header="Authorization")
+    return int(proof.nc, 16)
 
 
 def _same_target(digest_uri: str, request: Request) -> bool:

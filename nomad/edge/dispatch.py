@@ -340,10 +340,18 @@ class Dispatcher:
             level=level,
             method=request.method,
             callid=request.call_id,
-            user=user or request.from_.uri.user,
+            user=user or _claimed_user(request),
             peer=incoming.flow.remote[0],
             verdict=verdict,
             status=status,
             why=why,
             ms=round((self._clock.monotonic() - started) * 1000, 1),
         )
+
+
+def _claimed_user(request: Request) -> str:
+    """Who a request says that it is from, for the log; "" when that cannot be read."""
+    try:
+        return request.from_.uri.user
+    except SipError:
+        return ""

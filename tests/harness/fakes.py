@@ -1,0 +1,215 @@
+"""What stands around the edge in tests without sockets: an AAA server, stores, an accounting sink, a resolver.
+
+Each does what its port promises, in memory, and can be told to be down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from nomad.ports import (
+    AccountingRecord,
+    Cdr,
+    CdrQuery,
+    Grant,
+    LiveCall,
+    Proof,
+    Refusal,
+    Spooled,
+    SpoolState,
+    Target,
+    Unavailable,
+)
+from nomad.sip.uri import Uri
+
+
+def digest(
+    username: str,
+    password: str,
+    *,
+    realm: str,
+    nonce: str,
+    method: str,
+    uri: str,
+    nc: str = "",
+    cnonce: str = "",
+    qop: str = "",
+) -> str:
+    """The response of RFC 7616 3.4.1 with MD5."""
+
+    def h(text: str) -> str:
+        return hashlib.md5(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    middle = f"{nonce}:{nc}:{cnonce}:{qop}" if qop else nonce
+    return h(f"{h(f'{username}:{realm}:{password}')}:{middle}:{h(f'{method}:{uri}')}")
+
+
+class FakeAuthenticator:
+    """Knows people by login and `login@realm`, and checks their digests."""
+
+    def __init__(self, people: Mapping[str, tuple[str, Grant]]) -> None:
+        self.people = dict(people)  # login -> password, grant
+        self.down = False
+        self.delay_s = 0.0
+        self.asked: list[Proof] = []
+
+    async def check(self, proof: Proof) -> Grant | Refusal:
+        """As a RADIUS server would."""
+        self.asked.append(proof)
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if self.down:
+            raise Unavailable("no RADIUS server answered")
+        known = self.people.get(proof.username.partition("@")[0])
+        if known is None:
+            return Refusal()
+        expected = digest(
+            proof.username,
+            known[0],
+            realm=proof.realm,
+            nonce=proof.nonce,
+            method=proof.method,
+            uri=proof.uri,
+            nc=proof.nc,
+            cnonce=proof.cnonce,
+            qop=proof.qop,
+        )
+        return known[1] if proof.response == expected else Refusal("not you")
+
+
+class FakeSink:
+    """An accounting server; `refuse` names sessions that it never acknowledges."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.delay_s = 0.0
+        self.refuse: set[str] = set()
+        self.received: list[AccountingRecord] = []
+        self.tries = 0
+
+    async def send(self, record: AccountingRecord) -> None:
+        """Acknowledge, or not."""
+        self.tries += 1
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        if self.down or record.session in self.refuse:
+            raise Unavailable("no accounting server answered")
+        self.received.append(record)
+
+    def of(self, status: str) -> list[AccountingRecord]:
+        """Acknowledged records of one kind."""
+        return [record for record in self.received if record.status == status]
+
+
+class MemorySpool:
+    """A spool whose disk may fail."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.delay_s = 0.0
+        self.records: dict[int, Spooled] = {}
+        self._ids: set[str] = set()
+        self._next = 1
+
+    async def append(self, records: Sequence[AccountingRecord]) -> None:
+        """Keep."""
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        self._check()
+        for record in records:
+            if record.id not in self._ids:
+                self._ids.add(record.id)
+                self.records[self._next] = Spooled(self._next, record, 0)
+                self._next += 1
+
+    async def waiting(self, limit: int, *, after: int = 0) -> Sequence[Spooled]:
+        """The oldest."""
+        self._check()
+        return [self.records[position] for position in sorted(self.records) if position > after][:limit]
+
+    async def delivered(self, positions: Sequence[int]) -> None:
+        """Forget."""
+        self._check()
+        for position in positions:
+            self._ids.discard(self.records.pop(position).record.id)
+
+    async def failed(self, position: int) -> None:
+        """Count."""
+        self._check()
+        known = self.records[position]
+        self.records[position] = Spooled(position, known.record, known.attempts + 1)
+
+    def state(self) -> SpoolState:
+        """How much waits."""
+        return SpoolState(len(self.records), min((each.record.at for each in self.records.values()), default=None))
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("disk full")
+
+
+class MemoryCdrs:
+    """Call records."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.records: dict[str, Cdr] = {}
+
+    async def add(self, records: Sequence[Cdr]) -> None:
+        """Keep each once."""
+        if self.down:
+            raise Unavailable("no database")
+        for record in records:
+            self.records.setdefault(record.id, record)
+
+    async def query(self, query: CdrQuery) -> Sequence[Cdr]:
+        """Newest first."""
+        found = [each for each in self.records.values() if not query.user or each.user == query.user]
+        return sorted(found, key=lambda each: -each.started_at)[: query.limit]
+
+    @property
+    def all(self) -> list[Cdr]:
+        """In the order that they came."""
+        return list(self.records.values())
+
+
+class MemoryCalls:
+    """Calls in progress."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.calls: dict[str, LiveCall] = {}
+
+    async def put(self, call: LiveCall) -> None:
+        """Keep."""
+        self._check()
+        self.calls[call.id] = call
+
+    async def remove(self, id: str) -> None:
+        """Forget."""
+        self._check()
+        self.calls.pop(id, None)
+
+    async def load(self) -> Sequence[LiveCall]:
+        """All."""
+        self._check()
+        return list(self.calls.values())
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("no database")
+
+
+class NumericResolver:
+    """Takes the host of a URI for an address."""
+
+    def __init__(self) -> None:
+        self.down = False
+
+    async def resolve(self, uri: Uri) -> Sequence[Target]:
+        """One target."""
+        if self.down:
+            raise Unavailable("no DNS")
+        return [Target(uri.transport or "udp", uri.host, uri.port or 5060)]
