@@ -44,6 +44,7 @@ class Sipp:
         limit: int = 100,
         port: int = 0,
         echo: bool = False,
+        auth_uri: str = DOMAIN,
         timeout_s: float = 30.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,8 @@ class Sipp:
         # the control socket would listen on every address
         command += ["-i", HOST, "-p", str(self.port), "-ci", HOST, "-cp", str(free_port())]
         command += ["-mi", HOST, "-mp", str(free_range(4)), *(["-rtp_echo"] if echo else [])]
+        # the edge wants credentials made for the Request-URI; SIPp would take the address that it sends to
+        command += ["-auth_uri", auth_uri]
         command += ["-m", str(calls), "-r", str(rate), "-l", str(limit), "-nostdin"]
         command += ["-timeout", f"{timeout_s:g}s", "-timeout_error", "-trace_stat", "-stf", "stat.csv", "-fd", "1"]
         command += ["-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"]
@@ -101,6 +104,11 @@ class Sipp:
         return path.read_text(errors="replace") if path.exists() else ""
 
 
+def credentials(login: str, password: str) -> str:
+    """A field that makes SIPp answer a challenge; it expands no other field within this keyword."""
+    return f"[authentication username={login} password={password}]"
+
+
 def call(
     folder: Path,
     target: str,
@@ -113,11 +121,19 @@ def call(
     transport: str = "udp",
 ) -> Result:
     """One call of a person to a number, to its end."""
-    fields = [(user, password, number)]
-    return Sipp(folder, scenario, target=target, fields=fields, values=values, transport=transport).wait()
+    fields = [(user, credentials(user, password), number)]
+    return Sipp(
+        folder,
+        scenario,
+        target=target,
+        fields=fields,
+        values=values,
+        transport=transport,
+        auth_uri=f"{number}@{DOMAIN}",
+    ).wait()
 
 
-def register(folder: Path, target: str, people: Iterable[Sequence[str]], *, expires_s: int = 120) -> Result:
+def register(folder: Path, target: str, people: Iterable[tuple[str, str]], *, expires_s: int = 120) -> Result:
     """Register users, given as (user, password), one call each."""
-    fields = [(*person, str(expires_s)) for person in people]
+    fields = [(user, credentials(user, password), str(expires_s)) for user, password in people]
     return Sipp(folder, "register", target=target, fields=fields, calls=len(fields), rate=50).wait()

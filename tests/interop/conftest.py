@@ -10,6 +10,7 @@ import pytest
 from tests.harness.asterisk import Asterisk
 from tests.harness.baresip import Baresip
 from tests.harness.debian import require
+from tests.harness.edge import Edge
 from tests.harness.freeradius import FreeRadius
 from tests.harness.pki import Pki
 from tests.harness.ports import HOST, free_port
@@ -70,6 +71,23 @@ def asterisk(new_folder: NewFolder, edge_port: int) -> Iterator[Asterisk]:
     pbx = Asterisk(new_folder("asterisk"), edge=f"{HOST}:{edge_port}")
     yield pbx
     pbx.stop()
+
+
+@pytest.fixture(scope="module", params=["embedded", "freeradius"])
+def edge(request: pytest.FixtureRequest, new_folder: NewFolder, edge_port: int, asterisk: Asterisk) -> Iterator[Edge]:
+    """An edge before Asterisk: once with its own RADIUS server over LDIF, once with FreeRADIUS over slapd."""
+    radius = request.getfixturevalue("freeradius") if request.param == "freeradius" else None
+    server = Edge(new_folder(f"edge-{request.param}"), pbx=asterisk.uri, port=edge_port, radius=radius)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def embedded_edge(new_folder: NewFolder, edge_port: int, asterisk: Asterisk) -> Iterator[Edge]:
+    """An edge before Asterisk with its own RADIUS server only, for what no other server changes."""
+    server = Edge(new_folder("edge"), pbx=asterisk.uri, port=edge_port)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
