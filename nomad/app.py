@@ -30,6 +30,7 @@ from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.nonce import NonceSigner
+from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
@@ -289,7 +290,7 @@ class Edge:
             new_id=self._names.id,
         )
         auth = Authentication(
-            Digest(config.domain, config.domains, sip.digest),
+            Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
             nonces=NonceSigner(_nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
             authenticator=self._authenticator,

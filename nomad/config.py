@@ -34,6 +34,17 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A table of the configuration file."""
 
 
+class DigestRule(Struct, frozen=True):
+    """What some phones or people are offered instead of `sip.digest`; rules with `users` first, then as they stand."""
+
+    offer: tuple[str, ...]
+    """Challenges, in order."""
+    user_agent: str = ""
+    """Regular expression found in the User-Agent, whatever the letter case; "" fits every phone."""
+    users: tuple[str, ...] = ()
+    """Logins or addresses; empty: everybody. These people get in with nothing else than `offer`."""
+
+
 class Sip(Struct, frozen=True):
     """The SIP endpoint."""
 
@@ -49,8 +60,13 @@ class Sip(Struct, frozen=True):
     """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
     origins: tuple[str, ...] = ()
     """Origins that may open a WebSocket; empty: `https://` with the domain and its aliases (restart)."""
-    digest: tuple[str, ...] = ("MD5",)
-    """Challenges to offer, in order."""
+    digest: tuple[str, ...] = ()
+    """Challenges to offer, in order (restart); phones take the first that they know. Empty: MD5 and SHA-256 with the
+    embedded RADIUS server, MD5 alone with others, because rlm_digest of FreeRADIUS knows nothing else."""
+    digest_rule: tuple[DigestRule, ...] = ()
+    """Other offers (restart). Empty: MD5 alone to baresip 1, SHA-256 first to Linphone, as far as `digest` has them."""
+    digest_qop: tuple[str, ...] = ("auth",)
+    """Quality of protection to offer: "auth", "auth-int" or both (restart)."""
     nonce_lifetime_s: int = 300
     """How long a nonce may be used."""
     nonce_key_file: str = ""
@@ -392,12 +408,28 @@ def _check_sip(config: Config) -> list[str]:
         for i, name in enumerate(sip.digest)
         if name not in ALGORITHMS
     ]
-    if not sip.digest:
-        problems.append(f"sip.digest: is empty; name at least one of {', '.join(ALGORITHMS)}")
+    if not sip.digest_qop or not set(sip.digest_qop) <= {"auth", "auth-int"}:
+        problems.append('sip.digest_qop: name "auth", "auth-int" or both')
+    for index, rule in enumerate(sip.digest_rule):
+        problems += [f"sip.digest_rule[{index}].{problem}" for problem in _digest_rule_problems(rule)]
     if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
         problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
     for key in ("certificate", "private_key", "ca_file", "nonce_key_file"):
         problems += _missing_file(config, f"sip.{key}", getattr(sip, key))
+    return problems
+
+
+def _digest_rule_problems(rule: DigestRule) -> list[str]:
+    names = ", ".join(ALGORITHMS)
+    problems = [f"offer: '{name}' is not one of {names}" for name in rule.offer if name not in ALGORITHMS]
+    if not rule.offer:
+        problems.append(f"offer: is empty; name at least one of {names}")
+    if not rule.user_agent and not rule.users:
+        problems.append("user_agent: is missing, and so is users; name one, or change sip.digest")
+    try:
+        re.compile(rule.user_agent)
+    except re.error as error:
+        problems.append(f"user_agent: no regular expression: {error}")
     return problems
 
 

@@ -6,11 +6,13 @@ The password check itself is `ports.Authenticator`'s; here are the nonces, the r
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nomad.clock import Clock
 from nomad.edge.nonce import NonceSigner, NonceState
+from nomad.edge.offers import Offers
 from nomad.metrics import Metrics
 from nomad.ports import Authenticator, Grant, NonceWindow, Proof, Refusal, Unavailable
 from nomad.sip.errors import Reject, SipError
@@ -22,6 +24,8 @@ MAX_CREDENTIALS = 5  # Authorization headers looked at in one request
 NONCE_COUNT = re.compile("[0-9A-Fa-f]{8}")
 RETRY_AFTER_S = 5
 REQUIRED = ("username", "nonce", "uri", "response")
+HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+SESSION = "-SESS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Digest:
 
     realm: str
     domains: tuple[str, ...]
-    algorithms: tuple[str, ...]
+    offers: Offers
+    qop: tuple[str, ...] = ("auth",)
 
 
 class Authentication:
@@ -90,8 +95,11 @@ class Authentication:
         if isinstance(answer, Refusal):
             self._metrics.auth("refused")
             raise self._challenge(request, now, reason="Invalid credentials", rule="credentials")
+        addresses = self.addresses_of(answer)
+        # Once more with every name that the person has: the login may have been one that no rule knows.
+        self._check_algorithm(request, proof.algorithm, (answer.user, answer.extension, *addresses))
         self._metrics.auth("accepted")
-        return Identity(answer, self.addresses_of(answer))
+        return Identity(answer, addresses)
 
     def addresses_of(self, grant: Grant) -> frozenset[str]:
         """The addresses of a person: those of the directory, and login and extension in our domains."""
@@ -127,12 +135,11 @@ class Authentication:
         for name in REQUIRED:
             if not params.get(name):
                 raise SipError("credentials", f"{name} missing in digest credentials", header="Authorization")
-        algorithm = params.get("algorithm") or "MD5"
+        algorithm = (params.get("algorithm") or "MD5").upper()
         qop = (params.get("qop") or "").lower()
-        if algorithm.upper() not in self._digest.algorithms:
-            raise self._challenge(request, self._clock.wall(), reason="Digest algorithm was not offered")
-        if qop not in ("", "auth"):
-            raise self._challenge(request, self._clock.wall(), reason="Digest qop was not offered")
+        self._check_algorithm(request, algorithm, (params["username"], *_claimed(request)))
+        if qop and qop not in self._digest.qop:
+            raise self._challenge(request, self._clock.wall(), reason="Digest qop was not offered", rule="qop")
         if not _same_target(params["uri"] or "", request):
             raise Reject(403, "Digest uri is not the Request-URI", rule="digest-uri", why=params["uri"] or "")
         return Proof(
@@ -146,22 +153,48 @@ class Authentication:
             qop=qop,
             nc=params.get("nc") or "",
             cnonce=params.get("cnonce") or "",
+            body_hash=_hash(algorithm, request.body) if qop == "auth-int" else "",
             address=request.to.uri.address if request.method == "REGISTER" else request.from_.uri.address,
         )
 
+    def _check_algorithm(self, request: Request, algorithm: str, names: Iterable[str]) -> None:
+        """Refuse what this person's phone was not offered: whoever takes a stronger challenge away gains nothing."""
+        if algorithm in self._digest.offers.to(request.get("user-agent") or "", names):
+            return
+        reason = "Digest algorithm was not offered"
+        if algorithm.endswith(SESSION):
+            reason = "Digest algorithm was not offered: no -sess variant is"
+        raise self._challenge(request, self._clock.wall(), reason=reason, rule="algorithm", names=names)
+
     def _challenge(
-        self, request: Request, now: float, *, stale: bool = False, reason: str = "", rule: str = "challenge"
+        self,
+        request: Request,
+        now: float,
+        *,
+        stale: bool = False,
+        reason: str = "",
+        rule: str = "challenge",
+        names: Iterable[str] = (),
     ) -> Reject:
         status, name = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
-        nonce = self._nonces.make(now)
-        return Reject(status, reason, headers=tuple((name, text) for text in self._offers(nonce, stale)), rule=rule)
+        offer = self._digest.offers.to(request.get("user-agent") or "", names or _claimed(request))
+        texts = self._texts(offer, self._nonces.make(now), stale)
+        return Reject(status, reason, headers=tuple((name, text) for text in texts), rule=rule)
 
-    def _offers(self, nonce: str, stale: bool) -> Sequence[str]:
-        tail = ", stale=true" if stale else ""
-        return [
-            f'Digest realm="{self._digest.realm}", nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
-            for algorithm in self._digest.algorithms
-        ]
+    def _texts(self, offer: Sequence[str], nonce: str, stale: bool) -> Sequence[str]:
+        head = f'Digest realm="{self._digest.realm}", nonce="{nonce}"'
+        tail = f'qop="{",".join(self._digest.qop)}"' + (", stale=true" if stale else "")
+        return [f"{head}, algorithm={algorithm}, {tail}" for algorithm in offer]
+
+
+def _claimed(request: Request) -> tuple[str, ...]:
+    """Whom a request says that it comes from."""
+    uri = request.to.uri if request.method == "REGISTER" else request.from_.uri
+    return (uri.address,)
+
+
+def _hash(algorithm: str, data: bytes) -> str:
+    return hashlib.new(HASHES[algorithm], data, usedforsecurity=False).hexdigest()
 
 
 def _nonce_count(proof: Proof) -> int:
