@@ -9,12 +9,13 @@ from typing import cast
 import pytest
 
 from nomad import tasks
-from nomad.aaa import RadiusAccounting, RadiusAuthenticator
-from nomad.ports import AccountingRecord, Grant, Proof, Refusal, Unavailable
+from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
+from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Whom
 from radius import digest
 from radius import packet as wire
 from radius.attributes import encode, named
 from radius.client import Pool, Server, Settings
+from radius.disconnect import ErrorCause, Kind, Order, order_of
 from radius.packet import Code, Packet
 
 SECRET = b"s3cret"
@@ -202,3 +203,63 @@ async def test_it_runs_outside_a_task(server: Scripted, pool: Pool) -> None:
     tasks.spawn(work(), name="work")
     await tasks.drain(2.0)
     assert seen == [Grant(user="alice")]
+
+
+class Taker:
+    """Carries nothing out; nobody has sessions but alice, and bob's store is away."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Whom, Change | None]] = []
+
+    async def disconnect(self, whom: Whom) -> int:
+        return self._take(whom, None)
+
+    async def change(self, whom: Whom, change: Change) -> int:
+        return self._take(whom, change)
+
+    def _take(self, whom: Whom, change: Change | None) -> int:
+        if whom.user == "bob":
+            raise Unavailable("store")
+        self.seen.append((whom, change))
+        return int(whom.user == "alice")
+
+
+def order(kind: Kind, *pairs: tuple[str, str | int | bytes]) -> Order:
+    code = kind.value
+    return order_of(wire.decode(wire.encode_request(code, 1, encode(pairs), secret=SECRET, nonce=bytes(16))), "server")
+
+
+@pytest.mark.parametrize(
+    ("kind", "pairs", "cause"),
+    [
+        (Kind.DISCONNECT, [("User-Name", "alice"), ("Reply-Message", "bye"), ("Event-Timestamp", 1)], None),
+        (Kind.DISCONNECT, [("User-Name", "zoe")], ErrorCause.SESSION_CONTEXT_NOT_FOUND),
+        (Kind.DISCONNECT, [("User-Name", "bob")], ErrorCause.RESOURCES_UNAVAILABLE),
+        (Kind.DISCONNECT, [], ErrorCause.MISSING_ATTRIBUTE),
+        (Kind.DISCONNECT, [("User-Name", "alice"), ("Session-Timeout", 1)], ErrorCause.UNSUPPORTED_ATTRIBUTE),
+        (Kind.DISCONNECT, [("User-Name", "alice"), ("Nomad-Group", "x")], ErrorCause.UNSUPPORTED_ATTRIBUTE),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Session-Timeout", 1)], None),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Acct-Interim-Interval", 0)], None),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Session-Timeout", 0)], ErrorCause.INVALID_ATTRIBUTE_VALUE),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Filter-Id", "x")], ErrorCause.UNSUPPORTED_ATTRIBUTE),
+        (Kind.CHANGE, [("User-Name", "alice")], ErrorCause.MISSING_ATTRIBUTE),
+        (Kind.CHANGE, [("Session-Timeout", 5)], ErrorCause.MISSING_ATTRIBUTE),
+        (Kind.CHANGE, [("User-Name", "a"), ("Service-Type", "Authorize-Only")], ErrorCause.UNSUPPORTED_SERVICE),
+    ],
+)
+async def test_orders_and_their_error_causes(
+    kind: Kind, pairs: list[tuple[str, str | int | bytes]], cause: ErrorCause | None
+) -> None:
+    assert await RadiusOrders(Taker())(order(kind, *pairs)) is cause
+
+
+async def test_an_order_in_our_words() -> None:
+    taker = Taker()
+    selecting: list[tuple[str, str | int | bytes]] = [
+        ("User-Name", "alice"), ("Acct-Session-Id", "s"), ("Calling-Station-Id", "a"), ("Called-Station-Id", "b"),
+        ("Class", b"x"), ("Class", b"y"),
+    ]  # fmt: skip
+    await RadiusOrders(taker)(order(Kind.DISCONNECT, *selecting))
+    await RadiusOrders(taker)(order(Kind.CHANGE, *selecting, ("Session-Timeout", 60)))
+    whom = Whom("alice", "s", "a", "b", (b"x", b"y"))
+    assert taker.seen == [(whom, None), (whom, Change(session_timeout_s=60))]

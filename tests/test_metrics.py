@@ -184,3 +184,18 @@ def test_undecodable_names_do_not_break_the_scrape(metrics: Metrics) -> None:
     metrics.policy_refusal("\udc80")
     assert b"al?ice" in metrics.render_users()[0]
     assert metrics.render()[0]
+
+
+def test_orders_are_shown_once_there_is_a_listener() -> None:
+    @dataclass
+    class Orders:
+        requests: int = 3
+        duplicates: int = 1
+        dropped: dict[str, int] = field(default_factory=lambda: {"replay": 2})
+
+    metrics = Metrics()
+    assert b"nomad_radius_orders" not in metrics.render()[0]
+    metrics.watch_orders(Orders())
+    text = metrics.render()[0].decode()
+    for result, count in (("taken", 2.0), ("duplicate", 1.0), ("replay", 2.0)):
+        assert f'nomad_radius_orders_total{{result="{result}"}} {count}' in text

@@ -83,6 +83,7 @@ class Accountant:
         self._usage = usage
         self._account_refused = account_refused
         self._wake = asyncio.Event()
+        self._delivering = asyncio.Lock()  # two who deliver at once would send the same records
 
     async def started(self, call: Call) -> None:
         """The call was answered: its Start record is durable when this returns, the live call about to be."""
@@ -166,6 +167,10 @@ class Accountant:
 
     async def deliver_once(self) -> int:
         """Try the oldest batch, sessions side by side, each in order; how many were acknowledged."""
+        async with self._delivering:
+            return await self._deliver_batch()
+
+    async def _deliver_batch(self) -> int:
         sessions: dict[str, list[Spooled]] = {}
         for spooled in await self._stores.spool.waiting(BATCH):
             sessions.setdefault(spooled.record.session, []).append(spooled)

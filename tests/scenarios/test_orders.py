@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nomad import tasks
 from nomad.app import Edge
 from nomad.demo.pbx import Pbx
 from nomad.demo.softphone import PhoneCall, Softphone
@@ -49,10 +50,10 @@ class Talk:
 
     async def stops(self) -> list[dict[str, Any]]:
         """Stop records that reached the RADIUS server, once the spool is empty."""
+        await tasks.drain(2.0)  # what the edge does meanwhile
         while self.edge.spool.state().records:
             await self.edge.accountant.deliver_once()
         lines = (self.folder / "detail.jsonl").read_text().splitlines()
-        print(lines)
         return [record for record in map(json.loads, lines) if record["Acct-Status-Type"] == "Stop"]
 
 

@@ -1,0 +1,63 @@
+"""nomad.config: [radius], its embedded server and its listener for orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nomad import config
+from nomad.config import ConfigError
+
+BASE = (
+    'domain = "inria.example"\n[directory]\nurl = "file:people.ldif"\n[[pbx]]\nname = "p"\nuri = "sip:127.0.0.1:5070"\n'
+)
+
+
+def load(folder: Path, radius: str) -> config.Config:
+    (folder / "radius.secret").write_text("s")
+    path = folder / "nomad.toml"
+    path.write_text(f"{BASE}[radius]\n{radius}\n")
+    return config.load(path)
+
+
+def test_a_radius_table_without_servers_is_the_embedded_one(tmp_path: Path) -> None:
+    radius = load(tmp_path, "timeout_s = 1.0").radius
+    assert radius is not None
+    assert radius.embedded
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:3799", "[::1]:3799", "127.0.0.1"], ids=["address", "ipv6", "without-port"]
+)
+def test_who_may_disconnect(tmp_path: Path, listen: str) -> None:
+    text = f'secret_file = "radius.secret"\ndisconnect_listen = "{listen}"\ndisconnect_clients = ["10.0.0.0/8", "::1"]'
+    radius = load(tmp_path, text).radius
+    assert radius is not None
+    assert radius.disconnect_clients == ("10.0.0.0/8", "::1")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('auth = ["127.0.0.1:1812"]\nsecret_file = "radius.secret"', "radius.acct: is empty"),
+        ('disconnect_clients = ["127.0.0.1"]', "radius.disconnect_clients: have no effect"),
+        (
+            'secret_file = "radius.secret"\ndisconnect_listen = "edge.example:3799"\ndisconnect_clients = ["127.0.0.1"]',
+            "radius.disconnect_listen: 'edge.example' does not appear to be an IPv4 or IPv6 address; write",
+        ),
+        (
+            'secret_file = "radius.secret"\ndisconnect_listen = "127.0.0.1:3799"\ndisconnect_clients = []',
+            "radius.disconnect_clients: is empty",
+        ),
+        (
+            'secret_file = "radius.secret"\ndisconnect_listen = "127.0.0.1:3799"\ndisconnect_clients = ["me"]',
+            r"radius.disconnect_clients\[0\]: 'me' is no address",
+        ),
+        ('disconnect_listen = "127.0.0.1:3799"\ndisconnect_clients = ["::1"]', "radius.secret_file: is missing"),
+        ('secret_file = "gone"', "radius.secret_file: file .* does not exist"),
+    ],
+)
+def test_what_cannot_be(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load(tmp_path, text)
