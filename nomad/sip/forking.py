@@ -1,7 +1,7 @@
 """The response context of a proxied request: which responses go back, which branches are cancelled.
 
-RFC 3261 16.7 to 16.10, RFC 4320. Pure. A 3xx is a final response like others: whether to recurse on it is up to the edge. Sends nothing, keeps no
-transactions; the caller strips its own Via from what is forwarded.
+RFC 3261 16.7 to 16.10, RFC 4320. Pure. A 3xx is a final response like others: whether to recurse on it is up to the
+edge. Sends nothing, keeps no transactions; the caller strips its own Via from what is forwarded.
 """
 
 from __future__ import annotations
