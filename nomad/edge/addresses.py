@@ -30,6 +30,7 @@ class OwnAddresses:
         self._outside = outside
         self._inside = dict(inside or {})
         self._ports = frozenset(port for _, _, port in listens)
+        self._listening = {transport: port for transport, _, port in reversed(listens)}
         names = {host for _, host, _ in listens if host not in WILDCARDS} | set(self._inside.values())
         self._hosts = frozenset(_bare(name).lower() for name in {*names, outside} if name)
         self._via: dict[Flow | tuple[str, tuple[str, int], bool], str] = {}
@@ -51,6 +52,8 @@ class OwnAddresses:
             return self._via[key]
         except KeyError:
             host, port = flow.local
+            if port not in self._ports:  # a connection that we opened: nobody listens at its port
+                port = self._listening.get(flow.transport) or next(iter(self._listening.values()), port)
             if inside and host in WILDCARDS:
                 host = self._inside[flow.remote[0]]
             elif not inside and self._outside:

@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from nomad import tasks
 from nomad.clock import Clock
 from nomad.edge.addresses import OwnAddresses
-from nomad.ports import Signalling
+from nomad.ports import Signalling, Unavailable
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.events import BranchFailed, BranchTimedOut, CancelArrived, ClientKey, Flow, ResponseArrived, ServerKey
 from nomad.sip.forking import Action, CancelBranch, ResponseContext
+from nomad.sip.headers import Credentials
 from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
@@ -31,6 +33,8 @@ TRUSTED_ONLY = (
     "p-charging-vector",
     "p-charging-function-addresses",
     "p-visited-network-id",
+    "p-served-user",
+    "p-asserted-service",
 )
 
 Observer = Callable[[Response, "Branch"], Awaitable[None]]
@@ -50,13 +54,14 @@ class Branch:
 class Relay:
     """One request that is being served: its branches, and what arrives for it."""
 
-    __slots__ = ("_inbox", "_waiter", "branches", "cancelled", "finished", "key")
+    __slots__ = ("_inbox", "_waiter", "branches", "cancelled", "finished", "key", "observe")
 
     def __init__(self, key: ServerKey) -> None:
         self.key = key
         self.branches: dict[ClientKey, Branch] = {}
         self.cancelled = False
         self.finished = False
+        self.observe: Observer | None = None
         self._inbox: deque[BranchEvent] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -177,7 +182,7 @@ class Proxy:
         if not relay.finished:
             relay.deliver(event)
         elif isinstance(event, ResponseArrived) and 200 <= event.response.status < 300:
-            self._pass_back(relay, event.response)
+            tasks.spawn(self._late(relay, event.response, relay.branches[event.key]), name="late 2xx")
 
     async def relay(
         self,
@@ -194,7 +199,25 @@ class Proxy:
         `observe` sees each response before it is forwarded. `sent` is awaited once all branches are on their way.
         `retry` may answer a 401 or 407 by another branch in the place of the one that was challenged.
         """
+        relay.observe = observe
         context = ResponseContext(request, timer_c_s=self._timer_c_s)
+        try:
+            return await self._until_done(relay, context, branches, sent=sent, retry=retry)
+        finally:
+            if not context.done:  # we gave up: nobody is to ring on
+                for action in context.cancel_all():
+                    if isinstance(action, CancelBranch):
+                        self._signalling.cancel(action.key)
+
+    async def _until_done(
+        self,
+        relay: Relay,
+        context: ResponseContext,
+        branches: Sequence[Branch],
+        *,
+        sent: Awaitable[None] | None,
+        retry: Retry | None,
+    ) -> int:
         for branch in branches:
             context.add_branch(self._send(relay, branch), self._clock.monotonic())
         if sent is not None:
@@ -204,7 +227,7 @@ class Proxy:
         while not context.done:
             if relay.cancelled and not cancelled:
                 cancelled = True
-                await self._act(relay, context.cancel_all(), observe)
+                await self._act(relay, context.cancel_all())
             event = relay.take()
             if event is None:
                 due = context.next_timer()
@@ -217,7 +240,7 @@ class Proxy:
                     context.replace(event.key, self._send(relay, again), now)
                     continue
             actions = context.run_timers(now) if event is None else _feed(context, event, now)
-            status = await self._act(relay, actions, observe) or status
+            status = await self._act(relay, actions) or status
         return status
 
     def _send(self, relay: Relay, branch: Branch) -> ClientKey:
@@ -226,7 +249,16 @@ class Proxy:
         self._by_branch[key] = relay
         return key
 
-    async def _act(self, relay: Relay, actions: Sequence[Action], observe: Observer | None) -> int:
+    async def _late(self, relay: Relay, response: Response, branch: Branch) -> None:
+        """A 2xx after the final response went back: repeated, or of another fork (RFC 6026 7.2)."""
+        try:
+            if relay.observe is not None:
+                await relay.observe(response, branch)
+        except (Reject, SipError, Unavailable):
+            return
+        self._pass_back(relay, response)
+
+    async def _act(self, relay: Relay, actions: Sequence[Action]) -> int:
         """Carry out what the response context decided; the final status that was forwarded, if any."""
         status = 0
         for action in actions:
@@ -235,8 +267,8 @@ class Proxy:
                 continue
             response = action.response
             branch = relay.branches.get(action.key) if action.key is not None else None
-            if observe is not None and branch is not None:
-                await observe(response, branch)
+            if relay.observe is not None and branch is not None:
+                await relay.observe(response, branch)
             self._pass_back(relay, response, from_branch=branch is not None)
             if response.status >= 200:
                 status = response.status
@@ -265,19 +297,28 @@ def hide_identity(message: Request | Response) -> None:
 
 def remove_own_credentials(request: Request, realm: str) -> None:
     """Take out the credentials that were meant for us (RFC 3261 22.3); others' pass."""
-    values = request.get_all("proxy-authorization")
-    if not values:
-        return
-    marker = f'realm="{realm}"'
-    request.remove("proxy-authorization")
-    for value in values:
-        if marker not in value:
-            request.add("proxy-authorization", value)
+    for name in ("proxy-authorization", "authorization"):
+        values = request.get_all(name)
+        if values:
+            request.remove(name)
+            for value in values:
+                if not _is_for(realm, value):
+                    request.add(name, value)
+
+
+def _is_for(realm: str, value: str) -> bool:
+    if f'realm="{realm}"' in value:
+        return True
+    try:
+        return Credentials.parse(value).params.get("realm") == realm
+    except SipError:
+        return True  # of no use to anybody
 
 
 def asserted_identity(display_name: str, name: str, domain: str) -> str:
     """P-Asserted-Identity value of a member (RFC 3325 9.1)."""
     uri = Uri.build(name, domain)
+    display_name = "".join(character if character.isprintable() else " " for character in display_name)
     escaped = display_name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}" <{uri}>' if display_name else f"<{uri}>"
 

@@ -37,6 +37,7 @@ from nomad.sip.errors import Reject
 from nomad.sip.events import Flow, ServerKey
 from nomad.sip.headers import Challenge
 from nomad.sip.message import Request, Response
+from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
 
@@ -123,14 +124,20 @@ class Switchboard:
     async def call_out(self, incoming: Incoming, relay: Relay, call: Call, *, number: str, trunk: Trunk) -> None:
         """Forward a member's INVITE to the PBX and see the call through its setup."""
         request = incoming.request
+        self._setups[call.id] = relay
         try:
             flow = await self.connect(trunk)
+            forwarded = self.outbound_copy(
+                incoming, call.grant.display_name, call.grant.extension, number, trunk, flow, call
+            )
         except Unavailable as error:
+            del self._setups[call.id]
             await self._close(call, status=503, cause="NAS-Error", rule="pbx", reason="PBX unreachable")
             raise Reject(503, "PBX unreachable", rule="pbx", retry_after=10, why=str(error)) from None
-        forwarded = self.outbound_copy(
-            incoming, call.grant.display_name, call.grant.extension, number, trunk, flow, call
-        )
+        except BaseException:
+            del self._setups[call.id]
+            await self._close(call, status=500, cause="NAS-Error")
+            raise
         retry = self._credentials_for(trunk) if trunk.username else None
         await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], request, retry=retry)
 
@@ -146,13 +153,12 @@ class Switchboard:
     ) -> Request:
         """A member's request as the PBX gets it: our assertion of who calls, and nothing that the phone claimed."""
         request = incoming.request
-        port = f":{trunk.uri.port}" if trunk.uri.port else ""
         forwarded = self._proxy.copy(
             request,
             source=incoming.flow,
             destination=flow,
             token=call.id if call is not None else "",
-            uri=f"sip:{number}@{trunk.uri.host}{port}",
+            uri=str(Uri.build(number, trunk.uri.host, trunk.uri.port)),
         )
         strip_untrusted(forwarded)
         remove_own_credentials(forwarded, self._config.domain)
@@ -190,7 +196,6 @@ class Switchboard:
             peer=bindings[0].flow.remote[0],
             user_agent=bindings[0].user_agent[:120],
         )
-        self._calls.open(call)
         branches = []
         for binding in bindings:
             forwarded = self._proxy.copy(
@@ -200,6 +205,7 @@ class Switchboard:
                 forwarded.prepend("route", path)
             hide_identity(forwarded)
             branches.append(Branch(forwarded, binding.flow, PHONE))
+        self._calls.open(call)
         await self._set_up(incoming, relay, call, branches, request)
 
     async def _set_up(
@@ -215,8 +221,7 @@ class Switchboard:
         started = self._clock.monotonic()
 
         async def observe(response: Response, branch: Branch) -> None:
-            if branch.side == PHONE:
-                strip_untrusted(response)
+            _guard_identity(response, branch.side)
             if response.status == 100 or not response.to.tag:
                 return
             if response.status < 300:
@@ -225,12 +230,16 @@ class Switchboard:
         self._setups[call.id] = relay
         status = 500
         try:
+            relay.check_cancelled()
             for branch in branches:
                 if branch.request.body and branch.request.content_type == SDP:
                     branch.request.body = await self._media.offer(
                         call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
                     )
             status = await self._proxy.relay(relay, request, branches, observe=observe, retry=retry)
+        except Reject as reject:
+            status = reject.status
+            raise
         finally:
             del self._setups[call.id]
             if call.state is not CallState.ANSWERED:
@@ -298,8 +307,8 @@ class Switchboard:
         request, call = incoming.request, hop.call
         hop.sender.cseq = max(hop.sender.cseq, request.cseq.number)
         forwarded = self._proxy.copy(request, source=incoming.flow, destination=hop.receiver.flow)
+        _guard_identity(forwarded, hop.sender.side)
         if hop.sender.side == PHONE:
-            strip_untrusted(forwarded)
             remove_own_credentials(forwarded, self._config.domain)
         contacts = request.contacts
         if contacts and request.method in ("INVITE", "UPDATE"):
@@ -309,8 +318,7 @@ class Switchboard:
             ending = self._close(call, status=200, cause="User-Request")
 
         async def observe(response: Response, branch: Branch) -> None:
-            if branch.side == PHONE:
-                strip_untrusted(response)
+            _guard_identity(response, branch.side)
 
         branch = Branch(forwarded, hop.receiver.flow, hop.receiver.side)
         await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending)
@@ -379,6 +387,14 @@ class Switchboard:
         except Unavailable as error:
             log.event(logger, "media-failed", level=logging.WARNING, id=call.id, why=str(error))
         await self._accountant.ended(call, rule=rule, reason=reason)
+
+
+def _guard_identity(message: Request | Response, side: str) -> None:
+    """What a phone asserts goes no further, and what the PBX asserts leaves only when the person agrees (RFC 3325)."""
+    if side == PHONE:
+        strip_untrusted(message)
+    else:
+        hide_identity(message)
 
 
 def _calling_leg(side: str, request: Request, flow: Flow) -> Leg:

@@ -10,7 +10,9 @@ import pytest
 from nomad.config import Guard, Sip
 from nomad.ports import Unavailable
 from nomad.sip.message import Response
-from tests.harness.rig import DOMAIN, EDGE, SDP, Phone, Rig, on_rig
+from tests.harness.line import EDGE
+from tests.harness.peers import DOMAIN, SDP, Phone
+from tests.harness.rig import Rig, on_rig
 
 LISTEN = ("udp:192.0.2.1:5060",)
 
@@ -160,7 +162,7 @@ async def test_foreign_nonce_is_challenged_without_stale(rig: Rig) -> None:
 
 @on_rig()
 async def test_algorithm_or_qop_that_was_not_offered_is_challenged(rig: Rig) -> None:
-    for change in ({"algorithm": "SHA-256"}, {"algorithm": "MD5-sess"}, {"qop": "auth-int"}):
+    for change in ({"algorithm": "SHA-512-256"}, {"algorithm": "MD5-sess"}, {"qop": "auth-int"}):
         challenge = await refused(rig.phone("alice"), **change)
         assert "not offered" in challenge.reason
     assert rig.authenticator.asked == []
@@ -273,7 +275,7 @@ async def test_address_of_somebody_else_cannot_be_registered(rig: Rig) -> None:
     assert await rig.locations.find("1002") == ""
     for address in (f"ALICE@{DOMAIN}", f"1001@{DOMAIN.upper()}", f"%61lice@{DOMAIN}"):
         await phone.login(phone.make("REGISTER", f"sip:{DOMAIN}", to=f"<sip:{address}>"))
-        await phone.response(200 if not address.startswith("ALICE") else 200)
+        await phone.response(200)
 
 
 @on_rig()
