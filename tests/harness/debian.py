@@ -42,6 +42,9 @@ COMPONENTS = {
     "baresip": Component(("baresip",), ("baresip-core",)),
     "sipp": Component(("sipp",), ("sip-tester",)),
     "openssl": Component(("openssl",), ("openssl",)),
+    "sipsak": Component(("sipsak",), ("sipsak",)),
+    "linphone": Component(("linphonec",), ("linphone-cli",)),
+    "chromium": Component(("chromium", "npm"), ("chromium", "npm")),
 }
 
 

@@ -19,6 +19,10 @@ COMPONENTS=(
     "baresip baresip-core"
     "mmdebstrap mmdebstrap"
     "openssl openssl"
+    "sipsak sipsak"
+    "linphonec linphone-cli"
+    "chromium chromium"
+    "npm npm"
     "/usr/lib/postgresql/*/bin/postgres postgresql"
 )
 declare -A SERVICES=([slapd]=slapd [freeradius]=freeradius [postgresql]=postgres) # service and its program
