@@ -357,10 +357,7 @@ class Stack:
 
     def _end(self, transaction: Transaction, now: float) -> None:
         """The timer that ends the state fired."""
-        row = transaction.machine.table.get((transaction.state, Input.TIMER_B))
-        if row is None:
-            return
-        state, do = row
+        state, do = transaction.machine.table[transaction.state, Input.TIMER_B]
         if isinstance(transaction, ServerTransaction):
             if do is Do.REPORT_ACK_MISSING:
                 self._events.append(AckMissing(transaction.key))
