@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import json
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -249,9 +250,15 @@ class CallTable:
 
 def freeze(call: Call, now: float) -> LiveCall:
     """A call as the call store keeps it."""
-    return LiveCall(call.id, call.call_id, msgspec.msgpack.encode(call), now)
+    try:
+        data = msgspec.msgpack.encode(call)
+    except UnicodeEncodeError:  # bytes of a peer that are no UTF-8, as Latin-1 names; JSON escapes them
+        data = json.dumps(msgspec.to_builtins(call)).encode("ascii")
+    return LiveCall(call.id, call.call_id, data, now)
 
 
 def thaw(stored: LiveCall) -> Call:
     """The call again. Raises `ValueError` on data of another version."""
+    if stored.data[:1] == b"{":
+        return msgspec.convert(json.loads(stored.data), Call)
     return msgspec.msgpack.decode(stored.data, type=Call)

@@ -264,11 +264,18 @@ class Proxy:
         for action in actions:
             if isinstance(action, CancelBranch):
                 self._signalling.cancel(action.key)
+        for action in actions:
+            if isinstance(action, CancelBranch):
                 continue
             response = action.response
             branch = relay.branches.get(action.key) if action.key is not None else None
             if relay.observe is not None and branch is not None:
-                await relay.observe(response, branch)
+                try:
+                    await relay.observe(response, branch)
+                except SipError as error:
+                    if response.status < 200:
+                        continue  # nobody can use it; the branch may still say something better
+                    raise Reject(502, rule="response", why=error.text) from None
             self._pass_back(relay, response, from_branch=branch is not None)
             if response.status >= 200:
                 status = response.status
