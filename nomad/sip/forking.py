@@ -79,8 +79,7 @@ class ResponseContext:
 
     def replace(self, old: ClientKey, new: ClientKey, now: float) -> None:
         """Another request went out in the place of a running branch, whose answer counts no more."""
-        del self._branches[old]
-        self._running -= 1
+        self._end(self._branches.pop(old))
         self.add_branch(new, now)
 
     def on_response(self, key: ClientKey, response: Response, now: float) -> list[Action]:

@@ -290,3 +290,22 @@ def test_timer_c_of_a_branch_that_is_cancelled_already_only_ends_it() -> None:
 
 def test_timer_c_runs_for_an_invite_only() -> None:
     assert forked(1, "OPTIONS").next_timer() is None
+
+
+def test_a_replaced_branch_counts_no_more() -> None:
+    context = forked(2)
+    context.replace(key(0), key(7), 10.0)
+    assert answer(context, 0, 200) == []
+    assert answer(context, 1, 486) == []
+    assert context.next_timer() == 190.0
+    assert words(answer(context, 7, 404)) == "486:1"
+
+
+def test_a_branch_that_has_ended_can_be_replaced() -> None:
+    context = forked(1)
+    answer(context, 0, 407)
+    assert context.done
+    context.replace(key(0), key(7), 10.0)
+    assert not context.done
+    assert words(answer(context, 7, 200)) == "200:7"
+    assert context.done
