@@ -27,6 +27,7 @@ class OwnAddresses:
         inside: Mapping[str, str] | None = None,
     ) -> None:
         self.domains = frozenset(domains)
+        self.domain = domains[0]  # the main one
         self._outside = outside
         self._inside = dict(inside or {})
         self._ports = frozenset(port for _, _, port in listens)
@@ -66,8 +67,16 @@ class OwnAddresses:
 
     def record_route(self, flow: Flow, token: str) -> str:
         """Record-Route value for a peer on this flow; `token` names the call (RFC 3261 16.6 step 4)."""
+        return f"<sip:{self._place(flow)};lr;c={token}>"
+
+    def service_route(self, flow: Flow) -> str:
+        """Service-Route value for a phone on this flow (RFC 3608), "" when we do not know how it reaches us."""
+        place = self._place(flow)
+        return "" if any(place.startswith((f"{host}:", f"[{host}]:")) for host in WILDCARDS) else f"<sip:{place};lr>"
+
+    def _place(self, flow: Flow) -> str:
         transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
-        return f"<sip:{self.sent_by(flow)}{transport};lr;c={token}>"
+        return f"{self.sent_by(flow)}{transport}"
 
 
 def _bare(host: str) -> str:

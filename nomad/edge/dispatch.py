@@ -21,7 +21,7 @@ from nomad.edge.proxy import Branch, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.routing import called_party
 from nomad.edge.ruleset import Ruleset
-from nomad.edge.switchboard import PBX, Incoming, Switchboard
+from nomad.edge.switchboard import PBX, PHONE, Incoming, Switchboard
 from nomad.edge.trunks import Trunk, Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
@@ -36,9 +36,11 @@ from nomad.sip.events import (
     CancelArrived,
     Event,
     Flow,
+    FlowClosed,
     RequestArrived,
     ResponseArrived,
 )
+from nomad.sip.headers import NameAddr
 from nomad.sip.message import Request
 from nomad.sip.uri import Uri
 
@@ -97,6 +99,8 @@ class Dispatcher:
             self._acknowledge(event.request, event.flow)
         elif isinstance(event, BRANCH_EVENTS):
             self._parts.proxy.handle(event)
+        elif isinstance(event, FlowClosed):
+            tasks.spawn(self._parts.registrar.flow_closed(event.flow), name="flow")
 
     def malformed(self, flow: Flow, reason: str, text: str) -> None:
         """Bytes that were no SIP message."""
@@ -167,7 +171,7 @@ class Dispatcher:
         identity = await self._identify(incoming)
         if not identity.owns(request.from_.uri):
             raise Reject(403, "This From address is not yours", rule="from", why=request.from_.uri.address)
-        number = await self._number_of(request)
+        number = await self._number_of(request.uri)
         relay.check_cancelled()
         verdict = self._verdict(incoming, identity, number, ruleset)
         if not verdict.allowed:
@@ -198,6 +202,8 @@ class Dispatcher:
         request = incoming.request
         hop = self._parts.calls.find(request, own_route)
         await self._check_sender(incoming, hop)
+        if request.method == "REFER" and hop.sender.side == PHONE:
+            await self._check_transfer(incoming, hop)
         if request.method == "INVITE":
             self._answer(incoming, 100)
         await self._parts.switchboard.carry(incoming, relay, hop)
@@ -226,8 +232,30 @@ class Dispatcher:
                 raise Reject(403, rule="forged-dialog", why=f"call {hop.call.id}: not its user")
         sender.flow = flow
 
-    async def _number_of(self, request: Request) -> str:
-        called = called_party(request.uri, self._parts.own)
+    async def _check_transfer(self, incoming: Incoming, hop: Hop) -> None:
+        """A transfer makes the PBX call in the phone's stead (RFC 3515): the policy judges it like a call."""
+        values = incoming.request.get_all("refer-to")
+        if len(values) != 1:
+            raise Reject(400, "Exactly one Refer-To is needed", rule="transfer")
+        target = NameAddr.parse(values[0]).uri
+        if target.scheme in ("sip", "sips") and target.host in self._pbx_hosts(hop):
+            target = Uri.build(target.unescaped_user, self._parts.own.domain)
+        number = await self._number_of(target)
+        identity = Identity(hop.call.grant, frozenset())
+        verdict = self._verdict(incoming, identity, number, self.ruleset, active_calls=0)
+        if not verdict.allowed:
+            self._metrics.policy_refusal(verdict.rule)
+            raise Reject(403, verdict.reason, rule=f"policy-{verdict.rule}", why="; ".join(verdict.chain))
+
+    def _pbx_hosts(self, hop: Hop) -> set[str]:
+        """Where the parties of a PBX are, as phones that transfer a call to one of them name it."""
+        hosts = {trunk.uri.host for trunk in self.trunks.all}
+        if hop.receiver.contact:
+            hosts.add(Uri.parse(hop.receiver.contact).host)
+        return hosts
+
+    async def _number_of(self, uri: Uri) -> str:
+        called = called_party(uri, self._parts.own)
         if called.number:
             return called.number
         user = await self._parts.locations.find(called.address)
@@ -237,7 +265,15 @@ class Dispatcher:
                 return registration.extension
         raise Reject(404, rule="unknown-address", why=called.address)
 
-    def _verdict(self, incoming: Incoming, identity: Identity, number: str, ruleset: Ruleset) -> Verdict:
+    def _verdict(
+        self,
+        incoming: Incoming,
+        identity: Identity,
+        number: str,
+        ruleset: Ruleset,
+        *,
+        active_calls: int | None = None,
+    ) -> Verdict:
         now = self._clock.wall()
         grant = identity.grant
         return decide(
@@ -249,7 +285,7 @@ class Dispatcher:
                 number=number,
                 source=incoming.flow.remote[0],
                 at=now,
-                active_calls=self._parts.calls.active_of(grant.user),
+                active_calls=self._parts.calls.active_of(grant.user) if active_calls is None else active_calls,
                 seconds_today=self._parts.usage.today(grant.user, now),
             ),
         )

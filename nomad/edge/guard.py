@@ -22,6 +22,7 @@ from nomad.sip.message import Request
 MAX_ADDRESSES = 100_000  # remembered at once; the oldest are forgotten first
 LONGEST_BAN_S = 86_400.0
 MAX_AGENT_CHARS = 200
+MAX_CSEQ = 2**31 - 1000  # leaves room for a BYE of ours after any request of a phone (RFC 3261 8.1.1.5)
 SCANNERS = re.compile(r"friendly-scanner|sipvicious|sundayddr|sip-?scan|pplsip|sipcli|vaxasip|iwar|sivus|warvox", re.I)
 METHODS = (
     "INVITE",
@@ -151,6 +152,8 @@ def check_sanity(request: Request) -> None:
         raise Reject(501, headers=(("Allow", ALLOW),), rule="method")
     if request.uri.scheme not in ("sip", "sips", "tel"):
         raise Reject(416, rule="scheme")
+    if request.cseq.number >= MAX_CSEQ:
+        raise Reject(400, "CSeq is too high", rule="cseq")
     if request.max_forwards == 0 and method != "OPTIONS" and method != "REGISTER":
         raise Reject(483, rule="max-forwards")
     if request.has("proxy-require"):

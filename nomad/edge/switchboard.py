@@ -17,6 +17,7 @@ from nomad.edge.accounting import Accountant
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
+from nomad.edge.outbound import targets
 from nomad.edge.policy import Verdict
 from nomad.edge.proxy import (
     Branch,
@@ -180,7 +181,7 @@ class Switchboard:
         """Fork a PBX's INVITE to all phones of a member; the first answer wins."""
         request, grant = incoming.request, registration.grant
         now = self._clock.wall()
-        bindings = [binding for binding in registration.bindings if binding.expires_at > now]
+        bindings = targets(registration.bindings, now)
         if not bindings or grant is None:
             raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=registration.user)
         call = Call(
@@ -222,6 +223,8 @@ class Switchboard:
 
         async def observe(response: Response, branch: Branch) -> None:
             _guard_identity(response, branch.side)
+            if branch.side == PHONE and 300 <= response.status < 400:
+                response.remove("contact")  # the PBX would call there in the phone's stead, and nobody judged it
             if response.status == 100 or not response.to.tag:
                 return
             if response.status < 300:
@@ -278,11 +281,12 @@ class Switchboard:
             response.body = await self._media.answer(
                 call.id, response.body, from_flow=branch.flow, to_flow=call.caller.flow
             )
+        if response.has("record-route"):
+            leg.routes, call.caller.routes = self._beyond_us(response, call.id)
         if response.status < 200:
             if call.state is CallState.TRYING:
                 call.state = CallState.RINGING
             return
-        leg.routes, call.caller.routes = self._beyond_us(response, call.id)
         if call.state is CallState.ANSWERED or call.state is CallState.ENDED:
             return
         self._calls.answered(call, leg.tag, self._clock.wall())
@@ -306,7 +310,7 @@ class Switchboard:
         """Forward a request within a call to its other side; a BYE ends the call."""
         request, call = incoming.request, hop.call
         hop.sender.cseq = max(hop.sender.cseq, request.cseq.number)
-        forwarded = self._proxy.copy(request, source=incoming.flow, destination=hop.receiver.flow)
+        forwarded = self._copy_within(request, incoming.flow, hop)
         _guard_identity(forwarded, hop.sender.side)
         if hop.sender.side == PHONE:
             remove_own_credentials(forwarded, self._config.domain)
@@ -319,15 +323,33 @@ class Switchboard:
 
         async def observe(response: Response, branch: Branch) -> None:
             _guard_identity(response, branch.side)
+            if 200 <= response.status < 300 and request.method in ("INVITE", "UPDATE") and response.contacts:
+                hop.receiver.contact = response.contacts[0].uri_text
 
         branch = Branch(forwarded, hop.receiver.flow, hop.receiver.side)
-        await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending)
+        status = await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending)
+        if ending is not None and status >= 300 and status != 481:
+            # The call is accounted as ended: so it must end, whatever was wrong with this BYE
+            self._bye(call, to=hop.receiver, sender=hop.sender)
 
     def carry_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
         """Forward the ACK of a 2xx; it has no transaction (RFC 3261 17.1.1.3)."""
-        self._signalling.forward(
-            self._proxy.copy(request, source=flow, destination=hop.receiver.flow), hop.receiver.flow
-        )
+        self._signalling.forward(self._copy_within(request, flow, hop), hop.receiver.flow)
+
+    def _copy_within(self, request: Request, flow: Flow, hop: Hop) -> Request:
+        """The request as the other side of the call gets it.
+
+        A phone's goes to the remote target by the route of the dialog, whatever the phone wrote there: its Request-URI
+        and Route were never judged by the policy, and a PBX may well follow them.
+        """
+        receiver = hop.receiver
+        if hop.sender.side != PHONE or not receiver.contact:
+            return self._proxy.copy(request, source=flow, destination=receiver.flow)
+        forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, uri=receiver.contact)
+        forwarded.remove("route")
+        for route in receiver.routes:
+            forwarded.add("route", route)
+        return forwarded
 
     def _is_answered_dialog(self, hop: Hop) -> bool:
         callee = hop.receiver if hop.from_caller else hop.sender

@@ -255,3 +255,11 @@ async def test_pbx_is_known_by_its_address_only(rig: Rig) -> None:
         raw = outside.encode().replace(b"INVITE ", f"{method} ".encode(), 1)
         rig.pbx.send(raw)
         await rig.pbx.response(405 if method == "MESSAGE" else 481)
+
+
+@on_rig()
+async def test_redirection_by_a_phone_does_not_tell_the_pbx_whom_to_call(rig: Rig) -> None:
+    (phone,) = await registered(rig, 1)
+    sent = rig.pbx.invite("1002")
+    phone.reply(await phone.request("INVITE"), 302, headers=[("contact", "<sip:0899123456@10.0.0.5>")])
+    assert not (await pass_final(rig, sent, 302)).has("contact")
