@@ -301,7 +301,7 @@ class Edge:
             Parts(
                 guard=self.guard,
                 auth=auth,
-                registrar=Registrar(sip, locations=self.locations, clock=clock),
+                registrar=Registrar(sip, locations=self.locations, own=own, clock=clock),
                 locations=self.locations,
                 calls=self.calls,
                 switchboard=self.switchboard,

@@ -5,8 +5,8 @@ The password check itself is `ports.Authenticator`'s; here are the nonces, the r
 
 from __future__ import annotations
 
-import re
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -1,12 +1,19 @@
-"""REGISTER: whose addresses may be bound, and storing the bindings (RFC 3261 10.3)."""
+"""REGISTER: whose addresses may be bound, storing the bindings, and ending those whose flow ended.
+
+RFC 3261 10.3; what RFC 5626, 3327 and 3608 add is in `outbound.py`.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
+from nomad import log
 from nomad.clock import Clock
 from nomad.config import Sip
+from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
+from nomad.edge.outbound import Flows, check_register, lives_on, reply_headers
 from nomad.edge.policy import find_group
 from nomad.edge.ruleset import Ruleset
 from nomad.ports import Binding, Conflict, LocationStore, Unavailable
@@ -14,6 +21,8 @@ from nomad.sip.bindings import RegisterLimits, apply_register, contact_headers
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
 from nomad.sip.message import Request
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_DEVICES = 10
 SAVE_ATTEMPTS = 5
@@ -23,10 +32,12 @@ RETRY_AFTER_S = 5
 class Registrar:
     """Applies REGISTER requests of identified people to the location store."""
 
-    def __init__(self, sip: Sip, *, locations: LocationStore, clock: Clock) -> None:
+    def __init__(self, sip: Sip, *, locations: LocationStore, own: OwnAddresses, clock: Clock) -> None:
         self._sip = sip
         self._locations = locations
+        self._own = own
         self._clock = clock
+        self._flows = Flows()
 
     async def register(
         self, request: Request, flow: Flow, identity: Identity, ruleset: Ruleset
@@ -35,12 +46,37 @@ class Registrar:
         address = request.to.uri
         if not identity.owns(address):
             raise Reject(403, "This address is not yours", rule="address", why=address.address)
+        outbound = check_register(request)
         limits = self._limits(identity, ruleset)
         try:
             bindings = await self._save(request, flow, identity, limits)
+            if not self._flows.note(identity.user, bindings, flow):
+                await self._end(identity.user, flow)
         except Unavailable as error:
             raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why=str(error)) from None
-        return contact_headers(bindings, self._clock.wall())
+        more = reply_headers(request, outbound=outbound, service_route=self._own.service_route(flow))
+        return contact_headers(bindings, self._clock.wall()) + more
+
+    async def flow_closed(self, flow: Flow) -> None:
+        """End the registrations that lived on a connection."""
+        for user in self._flows.close(flow):
+            try:
+                await self._end(user, flow)
+            except Unavailable as error:
+                log.event(logger, "store-failed", level=logging.ERROR, what="locations", error=str(error))
+
+    async def _end(self, user: str, flow: Flow) -> None:
+        for _ in range(SAVE_ATTEMPTS):
+            stored = await self._locations.get(user)
+            left = tuple(binding for binding in stored.bindings if not lives_on(binding, flow))
+            if left == stored.bindings:
+                return
+            try:
+                await self._locations.save(replace(stored, bindings=left))
+            except Conflict:
+                continue
+            log.event(logger, "flow-ended", user=user, peer=flow.remote[0], bindings=len(stored.bindings) - len(left))
+            return
 
     async def _save(
         self, request: Request, flow: Flow, identity: Identity, limits: RegisterLimits

@@ -217,7 +217,7 @@ class Rig:
             Parts(
                 guard=self.guard,
                 auth=auth,
-                registrar=Registrar(config.sip, locations=self.locations, clock=clock),
+                registrar=Registrar(config.sip, locations=self.locations, own=own, clock=clock),
                 locations=self.locations,
                 calls=self.calls,
                 switchboard=self.switchboard,

@@ -1,0 +1,91 @@
+"""What a REGISTER says about flows and routes, and what its 200 says back: Outbound, Path, Service-Route.
+
+RFC 5626, 3327, 3608. The bindings themselves are computed by `sip/bindings`, stored by `registrar.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nomad.ports import Binding
+from nomad.sip.errors import Reject
+from nomad.sip.events import Flow
+from nomad.sip.headers import NameAddr
+from nomad.sip.message import Request
+
+FLOW_TIMER_S = 120  # how often a phone is asked to show that its flow is alive (RFC 5626 4.4)
+MAX_CLOSED = 10_000  # connections remembered as gone, for a REGISTER that is still being checked
+OUTBOUND = "outbound"
+
+
+def supports(request: Request, option: str) -> bool:
+    """Whether a request lists an option tag as supported (RFC 3261 20.37)."""
+    return request.has("supported") and option in request.elements("supported")
+
+
+def check_register(request: Request) -> bool:
+    """Whether the phone manages its flows (RFC 5626 4.2). Raises `Reject(439)` when a proxy before us does not (6)."""
+    if not supports(request, OUTBOUND) or request.contact_star:
+        return False
+    if not any("reg-id" in contact.params and contact.params.get("+sip.instance") for contact in request.contacts):
+        return False
+    if len(request.vias) > 1:
+        first = request.elements("path")[-1:]
+        if not first or "ob" not in NameAddr.parse(first[0]).uri.params:
+            raise Reject(439, rule="outbound", why="the first hop does not say ob in Path")
+    return True
+
+
+def reply_headers(request: Request, *, outbound: bool, service_route: str) -> list[tuple[str, str]]:
+    """What the 200 says besides the contacts; a route to us unless `service_route` is empty."""
+    headers: list[tuple[str, str]] = []
+    if outbound:
+        headers += [("Require", OUTBOUND), ("Flow-Timer", str(FLOW_TIMER_S))]  # RFC 5626 6
+    paths = request.elements("path")
+    if paths and supports(request, "path"):
+        headers.append(("Path", ", ".join(paths)))  # RFC 3327 5.3
+    if service_route and request.contacts:
+        headers.append(("Service-Route", service_route))  # RFC 3608 6.3
+    return headers
+
+
+def targets(bindings: Iterable[Binding], now: float) -> list[Binding]:
+    """Where a call rings: of several flows to one phone only the newest (RFC 5626 6: never two at a time)."""
+    chosen: dict[tuple[str, int], Binding] = {}
+    for index, binding in enumerate(bindings):
+        if binding.expires_at <= now:
+            continue
+        key = (binding.instance, 0) if binding.instance and binding.reg_id else ("", index + 1)
+        other = chosen.get(key)
+        if other is None or binding.expires_at >= other.expires_at:
+            chosen[key] = binding
+    return list(chosen.values())
+
+
+class Flows:
+    """Whose registrations live on which connection; they die with it (RFC 5626 4.2.2, 5.1)."""
+
+    def __init__(self) -> None:
+        self._users: dict[Flow, set[str]] = {}
+        self._closed: dict[Flow, None] = {}
+
+    def note(self, user: str, bindings: Sequence[Binding], flow: Flow) -> bool:
+        """Remember a registration by this flow; False when the flow is gone already."""
+        if flow.transport == "udp" or not any(lives_on(binding, flow) for binding in bindings):
+            return True
+        if flow in self._closed:
+            return False
+        self._users.setdefault(flow, set()).add(user)
+        return True
+
+    def close(self, flow: Flow) -> set[str]:
+        """Forget a connection that is gone; the users who registered by it."""
+        if len(self._closed) >= MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
+        self._closed[flow] = None
+        return self._users.pop(flow, set())
+
+
+def lives_on(binding: Binding, flow: Flow) -> bool:
+    """Whether a binding ends when this flow does: only phones that manage their flows know to come again."""
+    return binding.reg_id > 0 and binding.flow == flow

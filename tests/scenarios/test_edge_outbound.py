@@ -1,0 +1,90 @@
+"""Phones that manage their flows, and routes that a registration brings (RFC 5626, 3327, 3608)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nomad.sip.message import Response
+from tests.harness.peers import DOMAIN, Phone
+from tests.harness.rig import Rig, on_rig
+
+
+async def register(phone: Phone, *, reg_id: int = 1, instance: str = "<urn:uuid:1>", supported: str = "") -> Response:
+    request = phone.make("REGISTER", f"sip:{DOMAIN}", headers=[("expires", "600")])
+    request.set("contact", f'<sip:{phone.user}@{phone.host}>;reg-id={reg_id};+sip.instance="{instance}"')
+    request.add("supported", supported or "path, outbound")
+    await phone.login(request)
+    return await phone.response(200)
+
+
+@on_rig()
+async def test_answer_tells_how_flows_are_kept_and_where_requests_go(rig: Rig) -> None:
+    answer = await register(rig.phone("bob", transport="tcp"))
+    assert (answer.get("require"), answer.get("flow-timer")) == ("outbound", "120")
+    assert answer.get("service-route") == "<sip:192.0.2.1:5060;transport=tcp;lr>"
+    assert ";reg-id=1" in (answer.get("contact") or "")
+    plain = await rig.phone("alice").register()
+    assert not plain.has("require")
+    assert plain.get("service-route") == "<sip:192.0.2.1:5060;lr>"
+
+
+@on_rig()
+async def test_a_call_by_the_service_route_is_served(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    route = (await phone.register()).get("service-route") or ""
+    await phone.invite("1000", headers=[("route", route)])
+    invite = await rig.pbx.request("INVITE")
+    assert not invite.has("route")
+    rig.pbx.reply(invite, 486)
+    await phone.response(486)
+
+
+@on_rig()
+async def test_registration_dies_with_its_flow(rig: Rig) -> None:
+    phone, other = rig.phone("bob", transport="tcp"), rig.phone("bob", transport="tcp")
+    await register(phone)
+    await register(other, instance="<urn:uuid:2>")
+    rig.signalling.close(phone.flow)
+    await asyncio.sleep(0.1)
+    (left,) = (await rig.locations.get("bob")).bindings
+    assert left.flow == other.flow
+    rig.signalling.close(other.flow)
+    await asyncio.sleep(0.1)
+    assert (await rig.locations.get("bob")).bindings == ()
+    rig.pbx.invite("1002")
+    await rig.pbx.response(480)
+
+
+@on_rig()
+async def test_registration_of_a_phone_that_knows_no_flows_stays(rig: Rig) -> None:
+    phone = rig.phone("bob", transport="tcp")
+    await phone.register()
+    rig.signalling.close(phone.flow)
+    await asyncio.sleep(0.1)
+    assert len((await rig.locations.get("bob")).bindings) == 1
+
+
+@on_rig()
+async def test_flow_that_ends_while_credentials_are_checked(rig: Rig) -> None:
+    phone = rig.phone("bob", transport="tcp")
+    rig.authenticator.delay_s = 1.0
+    request = phone.make("REGISTER", f"sip:{DOMAIN}", headers=[("supported", "outbound")])
+    request.set("contact", f'<sip:bob@{phone.host}>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+    await phone.login(request)
+    await asyncio.sleep(0.5)
+    rig.signalling.close(phone.flow)
+    await asyncio.sleep(2)
+    assert (await rig.locations.get("bob")).bindings == ()
+
+
+@on_rig()
+async def test_two_flows_of_one_phone_ring_once(rig: Rig) -> None:
+    one, two = rig.phone("bob", transport="tcp"), rig.phone("bob", transport="tcp")
+    await register(one)
+    await asyncio.sleep(5)
+    await register(two, reg_id=2)
+    assert len((await rig.locations.get("bob")).bindings) == 2
+    rig.pbx.invite("1002")
+    two.reply(await two.request("INVITE"), 486)
+    await rig.pbx.response(486)
+    await one.quiet()
