@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,14 @@ class FreeRadius:
     def start(self) -> None:
         """Start again, after `stop`."""
         self._process = self._launch()
+
+    def pause(self) -> None:
+        """Keep the ports open and answer nothing, until `resume`."""
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._process.send(signal.SIGCONT)
 
     def _setup(self, slapd: Slapd) -> None:
         (self.folder / "accounting").mkdir(parents=True)
