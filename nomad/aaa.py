@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from nomad.ports import AccountingRecord, Change, Grant, OrderTaker, Proof, Refusal, Unavailable, Whom
+from nomad.ports import AccountingRecord, Change, Grant, OrderTaker, Proof, Refusal, Unavailable, Vouched, Whom
 from radius import digest
 from radius.attributes import NOMAD, Value, encode, encoder
 from radius.client import Pool
@@ -32,16 +32,26 @@ PASSING = (
     "Reply-Message",
 )  # fmt: skip
 CHANGEABLE = {"Session-Timeout": "session_timeout_s", "Acct-Interim-Interval": "interim_interval_s"}
+HA1_DIGITS = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}  # not -sess: that HA1 is good for one nonce only
+HEX = frozenset("0123456789abcdef")
 _DIALECTS = {"sterman": digest.to_sterman, "rfc5090": digest.to_rfc5090}
 
 
 class RadiusAuthenticator:
-    """Checks digest credentials by RADIUS."""
+    """Checks digest credentials by RADIUS. Implements `ports.Authenticator` and `ports.Voucher`."""
 
     def __init__(
-        self, pool: Pool, *, dialect: str = "sterman", nas_identifier: str = "nomad", nas_address: str = ""
+        self,
+        pool: Pool,
+        *,
+        dialect: str = "sterman",
+        nas_identifier: str = "nomad",
+        nas_address: str = "",
+        take_ha1: bool = False,
     ) -> None:
+        """`take_ha1` only where nobody can read the replies: a Digest-HA1 that came over a network is not used."""
         self._pool = pool
+        self._take_ha1 = take_ha1
         self._rfc5090 = dialect == "rfc5090"
         self._to_attributes = _DIALECTS[dialect]
         # What is the same in every request. RFC 2865 4.1: NAS-IP-Address or NAS-Identifier must be there.
@@ -52,6 +62,11 @@ class RadiusAuthenticator:
 
     async def check(self, proof: Proof) -> Grant | Refusal:
         """Ask a RADIUS server. Raises `Unavailable` when none answered in time."""
+        answer = await self.vouch(proof)
+        return answer.grant if isinstance(answer, Vouched) else answer
+
+    async def vouch(self, proof: Proof) -> Vouched | Refusal:
+        """The same, with the HA1 of the proof when the server gave it. Raises `Unavailable`."""
         try:
             reply = await self._pool.request(Code.ACCESS_REQUEST, self._attributes(proof))
         except EncodingError:
@@ -59,7 +74,9 @@ class RadiusAuthenticator:
         except RadiusUnavailable as error:
             raise Unavailable(f"RADIUS authentication: {error}") from None
         try:
-            return _grant(reply, proof) if reply.code == Code.ACCESS_ACCEPT else Refusal(_message(reply))
+            if reply.code != Code.ACCESS_ACCEPT:
+                return Refusal(_message(reply))
+            return Vouched(_grant(reply, proof), _ha1(reply, proof) if self._take_ha1 else "")
         except PacketError as error:
             raise Unavailable(f"RADIUS authentication: reply cannot be used: {error.text}") from None
 
@@ -206,6 +223,13 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
         interim_interval_s=reply.integer(Type.ACCT_INTERIM_INTERVAL),
         message=_message(reply),
     )
+
+
+def _ha1(reply: Packet, proof: Proof) -> str:
+    """Digest-HA1 (RFC 5090 3.19), "" when there is none that fits the algorithm."""
+    ha1 = reply.text(digest.RFC5090_HA1).lower()
+    length = HA1_DIGITS.get(proof.algorithm.upper(), 0)
+    return ha1 if length and len(ha1) == length and not set(ha1) - HEX else ""
 
 
 def _message(reply: Packet) -> str:

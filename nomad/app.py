@@ -17,10 +17,9 @@ import uvloop
 
 from nomad import __version__, log, tasks
 from nomad import config as configuration
-from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
 from nomad.admin.app import AdminServer
 from nomad.clock import Clock
-from nomad.config import DISCONNECT_PORT, Config, ConfigError, parse_listen, secret, split_host_port
+from nomad.config import Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs
 from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import WILDCARDS, OwnAddresses
@@ -38,9 +37,11 @@ from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
 from nomad.edge.switchboard import Lines, Switchboard
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
 from nomad.edge.usage import Usage
+from nomad.edge.verdicts import Trust, Verdicts
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
 from nomad.ports import CdrQuery, Unavailable
+from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
 from nomad.sip.uri import Uri
@@ -53,17 +54,6 @@ from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint, source_address
 from nomad.transport.resolver import DnsResolver
 from nomad.transport.tls import ServerTls, client_context
-from radius.client import Pool, Server, Settings
-from radius.config import Attributes as RadiusAttributes
-from radius.config import Config as RadiusConfig
-from radius.config import DirectoryTable as RadiusDirectory
-from radius.disconnect import DisconnectListener, ListenerSettings
-from radius.errors import ConfigError as RadiusConfigError
-from radius.errors import RadiusUnavailable
-from radius.ports import Client as RadiusClient
-from radius.server import Clients as RadiusClients
-from radius.service import EmbeddedServer
-from radius.service import bind as bind_udp
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +90,7 @@ class Edge:
         if not self.calls.live:
             await self.accountant.node("Accounting-Off")
         with contextlib.suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(self._radius_timeout_s + 1):
+            async with asyncio.timeout(self.radius.timeout_s + 1):
                 while await self.accountant.deliver_once():
                     pass
         await self._close()
@@ -132,6 +122,7 @@ class Edge:
             self.metrics.reloaded(False)
             log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))
             return str(error)
+        self.verdicts.clear()  # RADIUS may say other groups by now, which go with the new rules
         self.dispatcher.ruleset = ruleset
         self.dispatcher.trunks = trunks
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
@@ -155,7 +146,7 @@ class Edge:
         self.usage = Usage(ruleset.timezone)
         self.accountant = Accountant(
             Stores(self.spool, self.cdrs, self._live_calls),
-            self._accounting_sink,
+            self.radius.sink,
             clock=clock,
             metrics=self.metrics,
             usage=self.usage,
@@ -168,6 +159,7 @@ class Edge:
             accountant=self.accountant,
             locations=self.locations,
             domains=config.domains,
+            forget=self.verdicts.forget,
         )
         restored = await self._restore()
         if not restored:
@@ -177,7 +169,7 @@ class Edge:
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
         ]
         self._closers.append(self._end_jobs)
-        await self._open_disconnect()
+        self.disconnect_address = await self.radius.listen(self.orders, self._clock)
         await self._open_admin()
         log.event(logger, "started", version=__version__, listens=", ".join(self.endpoint.listens), calls=restored)
 
@@ -197,62 +189,16 @@ class Edge:
         self._closers.append(self.spool.close)
 
     async def _open_radius(self) -> None:
-        config = self.config
-        nas = _nas_identifier(config)
-        if config.radius is None or config.radius.embedded:
-            server = EmbeddedServer(_embedded(config))
-            try:
-                await server.start()
-            except RadiusConfigError as error:
-                raise ConfigError(str(error)) from None
-            self._closers.append(server.stop)
-            self.embedded_radius: EmbeddedServer | None = server
-            auth = [Server(*server.auth, server.secret)]
-            acct = [Server(*server.acct, server.secret)]
-            self._radius_timeout_s, dialect = 2.0, "sterman"
-        else:
-            self.embedded_radius = None
-            shared = secret(config, config.radius.secret_file, "NOMAD_RADIUS_SECRET")
-            auth = [Server(*split_host_port(text, 1812), shared) for text in config.radius.auth]
-            acct = [Server(*split_host_port(text, 1813), shared) for text in config.radius.acct]
-            self._radius_timeout_s, dialect = config.radius.timeout_s, config.radius.dialect
-        settings = Settings(timeout_s=self._radius_timeout_s, nas_identifier=nas)
-        self._auth_pool = Pool(auth, settings, kind="auth", on_result=self.metrics.radius)
-        self._acct_pool = Pool(acct, settings, kind="acct", on_result=self.metrics.radius)
-        for pool in (self._auth_pool, self._acct_pool):
-            self._closers.append(pool.close)
-            try:
-                await pool.start()
-            except RadiusUnavailable as error:
-                raise Unavailable(str(error)) from None
-        self._authenticator = RadiusAuthenticator(self._auth_pool, dialect=dialect, nas_identifier=nas)
-        self._accounting_sink = RadiusAccounting(self._acct_pool, nas_identifier=nas)
-
-    async def _open_disconnect(self) -> None:
-        """The listener for Disconnect and CoA (RFC 5176)."""
-        config, radius = self.config, self.config.radius
-        self.disconnect_address = ("", 0)
-        if radius is None or not radius.disconnect_listen:
-            return
-        shared = secret(config, radius.secret_file, "NOMAD_RADIUS_SECRET")
-        listener = DisconnectListener(
-            RadiusClients({text: RadiusClient(text, shared) for text in radius.disconnect_clients}),
-            RadiusOrders(self.orders),
-            ListenerSettings(
-                require_timestamp=radius.disconnect_strict,
-                require_message_authenticator=radius.disconnect_strict,
-                nas_identifier=_nas_identifier(config),
-            ),
-            clock=self._clock.wall,
+        self.radius = RadiusServers(self.config, self.metrics)
+        self._closers.append(self.radius.close)
+        await self.radius.start()
+        table = self.config.radius or Radius()
+        self.verdicts = Verdicts(
+            self.radius.authenticator,
+            Trust(grace_s=table.verdict_cache_s, outage_s=table.verdict_outage_s),
+            clock=self._clock,
+            metrics=self.metrics,
         )
-        try:
-            sock = bind_udp(*split_host_port(radius.disconnect_listen, DISCONNECT_PORT))
-        except RadiusConfigError as error:
-            raise ConfigError(f"radius.disconnect_{error}") from None
-        self.disconnect_address = host, port = await listener.start(sock)
-        self._closers.append(listener.close)
-        self.metrics.watch_orders(listener.counters)
-        log.event(logger, "orders", address=f"{host}:{port}", clients=", ".join(radius.disconnect_clients))
 
     async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset) -> None:
         config, clock, sip = self.config, self._clock, self.config.sip
@@ -293,7 +239,7 @@ class Edge:
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
             nonces=NonceSigner(_nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=self._authenticator,
+            authenticator=self.verdicts,
             clock=clock,
             metrics=self.metrics,
         )
@@ -351,7 +297,7 @@ class Edge:
             calls=lambda: self.calls.live,
             bans=lambda: len(self.guard.bans(self._clock.monotonic(), self._clock.wall())),
             spool=self.spool.state,
-            radius=self._radius_states,
+            radius=self.radius.states,
         )
         self.metrics.watch_transport(self.endpoint.counters)
         self.console = EdgeConsole(
@@ -360,7 +306,7 @@ class Edge:
                 drain=self.drain,
                 draining=lambda: self.dispatcher.draining,
                 listens=lambda: tuple(self.endpoint.listens),
-                radius=self._radius_states,
+                radius=self.radius.states,
                 pbx=lambda: tuple((trunk.name, trunk.uri.text) for trunk in self.dispatcher.trunks.all),
             ),
             calls=self.calls,
@@ -370,6 +316,7 @@ class Edge:
             cdrs=self.cdrs,
             spool=self.spool,
             clock=self._clock,
+            forget=self.verdicts.forget,
         )
         self._admin_url = ""
         if config.admin.listen:
@@ -378,9 +325,6 @@ class Edge:
             await admin.start(*split_host_port(config.admin.listen, 8080))
             self._admin_url = admin.url
             self._closers.append(admin.stop)
-
-    def _radius_states(self) -> tuple[tuple[str, bool], ...]:
-        return (*self._auth_pool.states(), *self._acct_pool.states())
 
     def _banned(self, address: str, reason: str, seconds: float) -> None:
         self.metrics.banned(reason)
@@ -535,31 +479,6 @@ def _absolute(config: Config) -> str:
     if found and scheme.startswith("sqlite") and name and name != ":memory:" and not name.startswith("/"):
         return f"{scheme}:///{config.path(name)}"
     return config.store.url
-
-
-def _embedded(config: Config) -> RadiusConfig:
-    """The embedded RADIUS server's configuration."""
-    table, names = config.directory, config.directory.attributes
-    return RadiusConfig(
-        client=(),
-        directory=RadiusDirectory(
-            url=table.url,
-            base=table.base,
-            bind_dn=table.bind_dn,
-            bind_password_file=table.bind_password_file,
-            start_tls=table.start_tls,
-            ca_file=table.ca_file,
-            attributes=RadiusAttributes(**{name: getattr(names, name) for name in names.__struct_fields__}),
-        ),
-        domains=config.domains,
-        realms=(config.domain,),
-        detail=config.accounting.detail,
-        folder=config.folder,
-    )
-
-
-def _nas_identifier(config: Config) -> str:
-    return (config.radius.nas_identifier if config.radius else "") or config.domain
 
 
 def _nonce_key(config: Config) -> bytes:

@@ -108,6 +108,11 @@ class Radius(Struct, frozen=True):
     """Addresses and networks that may send Disconnect and CoA (restart)."""
     disconnect_strict: bool = False
     """Refuse orders without Event-Timestamp or Message-Authenticator, so that none can be replayed (restart)."""
+    verdict_cache_s: float = 300.0
+    """So long a login that RADIUS accepted lets in the same credentials without asking again, where the server trusts
+    the edge with Digest-HA1: the embedded one does. 0: every login is asked for (restart)."""
+    verdict_outage_s: float = 3600.0
+    """So long it does while no RADIUS server answers. 0: not at all (restart)."""
 
     @property
     def embedded(self) -> bool:
@@ -437,6 +442,8 @@ def _check_radius(config: Config) -> list[str]:
     problems = []
     radius = config.radius
     if radius is not None:
+        if radius.verdict_cache_s < 0 or radius.verdict_outage_s < 0:
+            problems.append("radius.verdict_cache_s, radius.verdict_outage_s: are seconds; 0 switches them off")
         problems += _check_orders(radius) + _missing_file(config, "radius.secret_file", radius.secret_file)
     if radius is None or radius.embedded:
         if not config.directory.url:

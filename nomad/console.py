@@ -16,11 +16,15 @@ from nomad.ports import (
     Cdr,
     CdrQuery,
     CdrStore,
+    Conflict,
     LocationStore,
     Registration,
     Spool,
     Status,
+    Unavailable,
 )
+
+SAVE_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ class EdgeConsole:
         cdrs: CdrStore,
         spool: Spool,
         clock: Clock,
+        forget: Callable[[Sequence[str]], object] = len,
     ) -> None:
+        """`forget` empties what is remembered of people's logins (`edge/verdicts.py`)."""
         self._knobs = knobs
         self._calls = calls
         self._switchboard = switchboard
@@ -58,6 +64,7 @@ class EdgeConsole:
         self._cdrs = cdrs
         self._spool = spool
         self._clock = clock
+        self._forget = forget
         self._started_at = clock.wall()
 
     async def status(self) -> Status:
@@ -92,13 +99,24 @@ class EdgeConsole:
 
     async def kick(self, user: str) -> int:
         """Remove a user's registrations and end the user's calls."""
-        registration = await self._locations.get(user)
-        if registration.bindings:
-            await self._locations.save(replace(registration, bindings=()))
+        self._forget([user])
+        bindings = await self._unregister(user)
         calls = [call for call in self._calls if call.user == user]
         for call in calls:
             await self._switchboard.hang_up(call, cause="Admin-Reset")
-        return len(registration.bindings) + len(calls)
+        return bindings + len(calls)
+
+    async def _unregister(self, user: str) -> int:
+        for _ in range(SAVE_ATTEMPTS):
+            registration = await self._locations.get(user)
+            if not registration.bindings:
+                return 0
+            try:
+                await self._locations.save(replace(registration, bindings=()))
+            except Conflict:  # the phone registers at this moment
+                continue
+            return len(registration.bindings)
+        raise Unavailable(f"registration of {user}: too many writers")
 
     async def bans(self) -> Sequence[BanView]:
         """Banned addresses."""

@@ -162,6 +162,8 @@ class Metrics:
         results = [("accepted",), ("refused",), ("challenged",), ("unavailable",)]
         self._auth = Counter("nomad_auth", "Credential checks by result", ["result"], start=results)
         self._auth_seconds = Histogram("nomad_auth_seconds", "Time of a check by RADIUS", buckets=AUTH_BUCKETS)
+        kinds = [("served",), ("outage",)]
+        self._verdicts = Counter("nomad_auth_verdicts", "Logins by a remembered verdict", ["why"], start=kinds)
         self._radius = Counter("nomad_radius_requests", "RADIUS requests", ["server", "kind", "result"])
         self._radius_seconds = Histogram(
             "nomad_radius_seconds", "Time of a RADIUS exchange", ["server", "kind"], buckets=AUTH_BUCKETS
@@ -178,8 +180,9 @@ class Metrics:
         self._stores = Counter("nomad_store_failures", "Records that a store did not take", ["what"])
         self._drops = Counter("nomad_sip_dropped", "Messages and packets dropped", ["reason"])
         self._families: list[Counter | Histogram] = [
-            self._auth, self._auth_seconds, self._radius, self._radius_seconds, self._calls, self._setup,
-            self._call_seconds, self._policy, self._rejects, self._bans, self._sent, self._media, self._stores,
+            self._auth, self._auth_seconds, self._verdicts, self._radius, self._radius_seconds, self._calls,
+            self._setup, self._call_seconds, self._policy, self._rejects, self._bans, self._sent, self._media,
+            self._stores,
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
@@ -201,6 +204,10 @@ class Metrics:
     def auth(self, result: str) -> None:
         """Credentials were judged, or a challenge was sent."""
         self._auth.inc(result)
+
+    def verdict(self, why: str) -> None:
+        """A remembered verdict served: within its grace, or because no RADIUS server answered."""
+        self._verdicts.inc(why)
 
     def auth_seconds(self, seconds: float) -> None:
         """How long the authenticator took."""

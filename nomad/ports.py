@@ -78,6 +78,21 @@ class Authenticator(Protocol):
         """Ask the AAA server. Raises `Unavailable` when no server answered in time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """A grant, with what checks the same person's next proof; "" when the server does not trust us with it."""
+
+    grant: Grant
+    ha1: str = field(default="", repr=False)  # hex, of the proof's username, realm and algorithm (RFC 7616 3.4.2)
+
+
+class Voucher(Protocol):
+    """An AAA server that may trust us with secrets."""
+
+    async def vouch(self, proof: Proof) -> Vouched | Refusal:
+        """Ask the AAA server. Raises `Unavailable` when no server answered in time."""
+
+
 # -- what the AAA server orders later (RFC 5176) -----------------------------------------------------------------
 
 

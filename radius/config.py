@@ -44,6 +44,8 @@ class ClientTable(Struct, frozen=True):
     """File with the shared secret; or the variable NOMAD_RADIUS_SECRET."""
     require_message_authenticator: bool = True
     """False only for old clients that cannot sign: then a forger can make the server answer (CVE-2024-3596)."""
+    digest_ha1: bool = False
+    """Tell it the HA1 of people whose digest was right, as good as a password: loopback addresses only."""
 
 
 class Attributes(Struct, frozen=True):
@@ -123,7 +125,8 @@ class Config(Struct, frozen=True):
         found = {}
         for place, table in enumerate(self.client):
             try:
-                network = str(ipaddress.ip_network(table.address, strict=False))
+                parsed = ipaddress.ip_network(table.address, strict=False)
+                network = str(parsed)
             except ValueError:
                 raise ConfigError(f"client[{place}].address: '{table.address}' is no address or network") from None
             secret = self.secret(table.secret_file, "NOMAD_RADIUS_SECRET")
@@ -132,7 +135,9 @@ class Config(Struct, frozen=True):
                     f"client[{place}].secret_file: is missing or empty; name a file, or set NOMAD_RADIUS_SECRET"
                 )
             name = table.name or table.address
-            found[network] = Client(name, secret, table.require_message_authenticator)
+            if table.digest_ha1 and not parsed.is_loopback:
+                raise ConfigError(f"client[{place}].digest_ha1: {table.address} is not loopback; secrets would travel")
+            found[network] = Client(name, secret, table.require_message_authenticator, table.digest_ha1)
         return Clients(found)
 
     def rules(self) -> Rules:

@@ -89,7 +89,10 @@ class DirectoryHandler:
         if person.disabled:
             logger.info("refused %r from %s: disabled", login, client.name)
             return Reply(Code.ACCESS_REJECT, _message(DISABLED))
-        return Reply(Code.ACCESS_ACCEPT, self._accept(person, request, credentials))
+        body = self._accept(person, request, credentials)
+        if client.digest_ha1 and credentials:
+            body += _ha1(credentials, person)
+        return Reply(Code.ACCESS_ACCEPT, body)
 
     async def _find(self, login: str) -> Person | None:
         person = await self._directory.find(login)
@@ -199,6 +202,14 @@ def _rspauth(credentials: Digest, person: Person) -> bytes:
     """Digest-Response-Auth, which proves to the phone that the server knows the secret (RFC 5090 3.4)."""
     ha1 = secret_of(person, credentials.base_algorithm, credentials.username, credentials.realm)
     return attribute(digest.RFC5090_RESPONSE_AUTH, digest.response_for(credentials, ha1, method="").encode())
+
+
+def _ha1(credentials: Digest, person: Person) -> bytes:
+    """Digest-HA1 (RFC 5090 3.19): with it the client checks later proofs itself. Never logged."""
+    if credentials.algorithm.upper().endswith("-SESS"):
+        return b""
+    ha1 = secret_of(person, credentials.base_algorithm, credentials.username, credentials.realm)
+    return attribute(digest.RFC5090_HA1, ha1.encode())
 
 
 def _message(text: str) -> bytes:

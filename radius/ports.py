@@ -50,6 +50,8 @@ class Client:
     name: str
     secret: bytes = field(repr=False)
     require_message_authenticator: bool = True
+    digest_ha1: bool = False
+    """Whether it may learn the HA1 of people whose digest was right (RFC 5090 3.19)."""
 
 
 class SecretSource(Protocol):

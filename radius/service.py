@@ -68,9 +68,13 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"listen: {host}:{port}: {error}") from None
+    try:
         sock.setblocking(False)
         sock.bind((host, port))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        sock.close()
         raise ConfigError(f"listen: {host}:{port}: {error}") from None
     return sock
 
@@ -113,10 +117,13 @@ class Service:
 class EmbeddedServer:
     """A RADIUS server of our own in a child process, on loopback, with a secret that nobody else knows."""
 
-    def __init__(self, config: Config, *, host: str = "127.0.0.1") -> None:
-        """The directory, domains and answers of `config` are used; its clients and listen addresses are not."""
+    def __init__(self, config: Config, *, host: str = "127.0.0.1", digest_ha1: bool = False) -> None:
+        """The directory, domains and answers of `config` are used; its clients and listen addresses are not.
+
+        `digest_ha1`: tell the edge the HA1 of whom it let in, so that it can check the next proof itself.
+        """
         self.secret = secrets.token_hex(24).encode()
-        client = ClientTable(address=host, name="edge")
+        client = ClientTable(address=host, name="edge", digest_ha1=digest_ha1)
         self._config = msgspec.structs.replace(config, client=(client,))
         self._sockets = (bind(host, 0), bind(host, 0))
         self._process: asyncio.subprocess.Process | None = None

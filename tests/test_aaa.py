@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -10,7 +11,7 @@ import pytest
 
 from nomad import tasks
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
-from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Whom
+from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Vouched, Whom
 from radius import digest
 from radius import packet as wire
 from radius.attributes import encode, named
@@ -263,3 +264,29 @@ async def test_an_order_in_our_words() -> None:
     await RadiusOrders(taker)(order(Kind.CHANGE, *selecting, ("Session-Timeout", 60)))
     whom = Whom("alice", "s", "a", "b", (b"x", b"y"))
     assert taker.seen == [(whom, None), (whom, Change(session_timeout_s=60))]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "ha1", "taken"),
+    [
+        ("MD5", "0123456789abcdef" * 2, True),
+        ("md5", "0123456789ABCDEF" * 2, True),
+        ("SHA-256", "0123456789abcdef" * 4, True),
+        ("SHA-256", "0123456789abcdef" * 2, False),
+        ("MD5-sess", "0123456789abcdef" * 2, False),
+        ("MD5", "x" * 32, False),
+        ("MD5", "", False),
+    ],
+)
+async def test_ha1_is_taken_when_it_can_be_one(
+    server: Scripted, pool: Pool, algorithm: str, ha1: str, taken: bool
+) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = encode([("User-Name", "alice"), *([("RFC5090-Digest-HA1", ha1)] if ha1 else [])])
+    proof = dataclasses.replace(PROOF, algorithm=algorithm)
+    answer = await RadiusAuthenticator(pool, take_ha1=True).vouch(proof)
+    assert isinstance(answer, Vouched)
+    assert answer.ha1 == (ha1.lower() if taken else "")
+    answer = await RadiusAuthenticator(pool).vouch(proof)
+    assert isinstance(answer, Vouched)
+    assert answer.ha1 == "", "it came over a network"

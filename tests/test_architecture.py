@@ -27,13 +27,27 @@ ALLOWED = {
     "aaa": {"sip", "ports", *LEAVES},
     "console": {"sip", "ports", "edge", *LEAVES},
     "demo": {"app", "sip", "ports", *LEAVES},
-    "app": {"sip", "ports", "edge", "transport", "stores", "media", "admin", "aaa", "console", "demo", *LEAVES},
-    "cli": {"app", "ports", "demo", "edge", "sip", *LEAVES},
+    "servers": {"ports", "aaa", *LEAVES},
+    "app": {
+        "sip",
+        "ports",
+        "edge",
+        "transport",
+        "stores",
+        "media",
+        "admin",
+        "aaa",
+        "servers",
+        "console",
+        "demo",
+        *LEAVES,
+    },
+    "cli": {"app", "servers", "ports", "demo", "edge", "sip", *LEAVES},
     "__main__": {"cli"},
     "__init__": set(),
     **{leaf: set() for leaf in LEAVES},
 }
-MAY_IMPORT_RADIUS = {"aaa", "app", "cli", "demo"}
+MAY_IMPORT_RADIUS = {"aaa", "servers", "app", "cli", "demo"}
 # `metrics` shows call records and the spool: it may name the values of `ports`
 ALLOWED["metrics"] = {"ports", "sip"}
 UNMIRRORED = {"__init__.py", "__main__.py"}

@@ -43,7 +43,7 @@ def test_who_may_disconnect(tmp_path: Path, listen: str) -> None:
         ('auth = ["127.0.0.1:1812"]\nsecret_file = "radius.secret"', "radius.acct: is empty"),
         ('disconnect_clients = ["127.0.0.1"]', "radius.disconnect_clients: have no effect"),
         (
-            'secret_file = "radius.secret"\ndisconnect_listen = "edge.example:3799"\ndisconnect_clients = ["127.0.0.1"]',
+            'secret_file = "radius.secret"\ndisconnect_listen = "edge.example:3799"\ndisconnect_clients = ["::1"]',
             "radius.disconnect_listen: 'edge.example' does not appear to be an IPv4 or IPv6 address; write",
         ),
         (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nomad import log
@@ -34,16 +34,20 @@ class Orders:
         accountant: Accountant,
         locations: LocationStore,
         domains: Sequence[str],
+        forget: Callable[[Sequence[str]], object] = len,
     ) -> None:
+        """`forget` empties what is remembered of people by name, so that their next login is judged anew."""
         self._calls = calls
         self._switchboard = switchboard
         self._accountant = accountant
         self._locations = locations
         self._domains = tuple(domains)
+        self._forget_verdicts = forget
 
     async def disconnect(self, whom: Whom) -> int:
         """End the sessions that fit; how many calls and bindings went. Raises `Unavailable`."""
         calls = self._fitting(whom)
+        self._judge_anew(whom, calls)
         # The registration goes first, so that no new call reaches the person while the old ones end.
         bindings = await self._unregister(whom) if is_about_person(whom) else 0
         await asyncio.gather(*(self._switchboard.hang_up(call, cause=CAUSE) for call in calls))
@@ -53,6 +57,7 @@ class Orders:
     async def change(self, whom: Whom, change: Change) -> int:
         """Give the calls that fit other limits; how many there were."""
         calls = self._fitting(whom)
+        self._judge_anew(whom, calls)
         for call in calls:
             self._change(call, change)
         log.event(
@@ -68,6 +73,11 @@ class Orders:
 
     def _fitting(self, whom: Whom) -> list[Call]:
         return [call for call in self._calls if fits(call, whom, self._domains)]
+
+    def _judge_anew(self, whom: Whom, calls: Sequence[Call]) -> None:
+        """Nobody whose session was ended or changed calls again on the strength of what was said before."""
+        named = [whom.user, _local_part(whom.user, self._domains)] if whom.user else []
+        self._forget_verdicts([*named, *(call.user for call in calls)])
 
     def _change(self, call: Call, change: Change) -> None:
         if change.interim_interval_s is not None:

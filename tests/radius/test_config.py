@@ -61,6 +61,11 @@ def test_a_good_file(folder: Path) -> None:
         (GOOD.replace('secret_file = "secret"', ""), "set NOMAD_RADIUS_SECRET"),
         (GOOD.replace("session_timeout_s = 60", 'session_timeout_s = "x"'), "answer.session_timeout_s"),
         ("= nonsense", "not TOML"),
+        (
+            GOOD.replace('"127.0.0.1"', '"192.0.2.1"\ndigest_ha1 = true'),
+            r"client\[0\].digest_ha1: 192.0.2.1 is not loopback",
+        ),
+        (GOOD.replace('"127.0.0.1"', '"0.0.0.0/0"\ndigest_ha1 = true'), "is not loopback"),
     ],
 )
 def test_errors_name_file_and_key(folder: Path, wrong: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

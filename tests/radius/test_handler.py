@@ -291,3 +291,16 @@ async def test_nonsense_is_a_packet_error() -> None:
     with pytest.raises(PacketError):
         await handler().handle(ask(packet.attribute(206, b"x")), CLIENT)
     assert await handler().handle(ask(b"", Code.COA_REQUEST), CLIENT) is None
+
+
+@pytest.mark.parametrize("algorithm", digest.ALGORITHMS)
+async def test_ha1_is_told_only_to_whom_it_may_be(algorithm: str) -> None:
+    trusted = dataclasses.replace(CLIENT, digest_ha1=True)
+    request = login(algorithm=algorithm)
+    told = shown(await handler().handle(request, trusted))["RFC5090-Digest-HA1"]
+    assert told == [digest.make_ha1(algorithm, "alice", REALM, "wonder")]
+    assert "RFC5090-Digest-HA1" not in shown(await handler().handle(request, CLIENT))
+    assert "RFC5090-Digest-HA1" not in shown(await handler().handle(login(password="wrong"), trusted))
+    assert "RFC5090-Digest-HA1" not in shown(await handler().handle(pap("alice", "wonder"), trusted))
+    session = await handler().handle(login(algorithm=f"{algorithm}-sess"), trusted)
+    assert "RFC5090-Digest-HA1" not in shown(session)

@@ -1,0 +1,164 @@
+"""The RADIUS servers of a configuration: named ones or the embedded one, pools to them, the listener for their orders.
+
+A part of the composition root that the commands use too. Decides nothing about people.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+
+from nomad import log
+from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
+from nomad.clock import Clock
+from nomad.config import DISCONNECT_PORT, Config, ConfigError, Radius, secret, split_host_port
+from nomad.metrics import Metrics
+from nomad.ports import OrderTaker, Unavailable
+from radius.client import Pool, Server, Settings
+from radius.config import Attributes as RadiusAttributes
+from radius.config import Config as RadiusConfig
+from radius.config import DirectoryTable as RadiusDirectory
+from radius.disconnect import DisconnectListener, ListenerSettings
+from radius.errors import ConfigError as RadiusConfigError
+from radius.errors import RadiusUnavailable
+from radius.ports import Client
+from radius.server import Clients
+from radius.service import EmbeddedServer, bind
+
+logger = logging.getLogger(__name__)
+
+AUTH_PORT, ACCT_PORT = 1812, 1813
+VARIABLE = "NOMAD_RADIUS_SECRET"
+
+
+class RadiusServers:
+    """Connected to the RADIUS servers, from `start` to `close`."""
+
+    embedded: EmbeddedServer | None = None
+    authenticator: RadiusAuthenticator
+    sink: RadiusAccounting
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        self._config = config
+        self._table = config.radius or Radius()
+        self._metrics = metrics
+        self._pools: list[Pool] = []
+        self._closers: list[Callable[[], Awaitable[None]]] = []  # run in reverse order
+
+    @property
+    def timeout_s(self) -> float:
+        """How long one request may take."""
+        return self._table.timeout_s
+
+    @property
+    def nas_identifier(self) -> str:
+        """What we call ourselves."""
+        return self._table.nas_identifier or self._config.domain
+
+    def states(self) -> tuple[tuple[str, bool], ...]:
+        """Each server and whether it is up."""
+        return tuple(state for pool in self._pools for state in pool.states())
+
+    async def start(self) -> None:
+        """Start the embedded server if it is meant, and open the pools. Raises `ConfigError` or `Unavailable`."""
+        if self._table.embedded:
+            auth, acct = await self._start_embedded()
+        else:
+            shared = secret(self._config, self._table.secret_file, VARIABLE)
+            auth = [Server(*split_host_port(text, AUTH_PORT), shared) for text in self._table.auth]
+            acct = [Server(*split_host_port(text, ACCT_PORT), shared) for text in self._table.acct]
+        nas = self.nas_identifier
+        self.authenticator = RadiusAuthenticator(
+            await self._open(auth, "auth"),
+            dialect=self._table.dialect,
+            nas_identifier=nas,
+            take_ha1=remembers_verdicts(self._table) and all(is_loopback(server.host) for server in auth),
+        )
+        self.sink = RadiusAccounting(await self._open(acct, "acct"), nas_identifier=nas)
+
+    async def listen(self, taker: OrderTaker, clock: Clock) -> tuple[str, int]:
+        """Listen for Disconnect and CoA (RFC 5176), when that is configured; the address. Raises `ConfigError`."""
+        table = self._table
+        if not table.disconnect_listen:
+            return "", 0
+        shared = secret(self._config, table.secret_file, VARIABLE)
+        listener = DisconnectListener(
+            Clients({text: Client(text, shared) for text in table.disconnect_clients}),
+            RadiusOrders(taker),
+            ListenerSettings(
+                require_timestamp=table.disconnect_strict,
+                require_message_authenticator=table.disconnect_strict,
+                nas_identifier=self.nas_identifier,
+            ),
+            clock=clock.wall,
+        )
+        try:
+            sock = bind(*split_host_port(table.disconnect_listen, DISCONNECT_PORT))
+        except RadiusConfigError as error:
+            raise ConfigError(f"radius.disconnect_{error}") from None
+        host, port = await listener.start(sock)
+        self._closers.append(listener.close)
+        self._metrics.watch_orders(listener.counters)
+        log.event(logger, "orders", address=f"{host}:{port}", clients=", ".join(table.disconnect_clients))
+        return host, port
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        while self._closers:
+            await self._closers.pop()()
+
+    async def _start_embedded(self) -> tuple[list[Server], list[Server]]:
+        try:
+            server = EmbeddedServer(embedded_config(self._config), digest_ha1=remembers_verdicts(self._table))
+            self._closers.append(server.stop)
+            await server.start()
+        except RadiusConfigError as error:
+            raise ConfigError(str(error)) from None
+        self.embedded = server
+        return [Server(*server.auth, server.secret)], [Server(*server.acct, server.secret)]
+
+    async def _open(self, servers: list[Server], kind: str) -> Pool:
+        settings = Settings(timeout_s=self.timeout_s, nas_identifier=self.nas_identifier)
+        pool = Pool(servers, settings, kind=kind, on_result=self._metrics.radius)
+        self._closers.append(pool.close)
+        try:
+            await pool.start()
+        except RadiusUnavailable as error:
+            raise Unavailable(str(error)) from None
+        self._pools.append(pool)
+        return pool
+
+
+def remembers_verdicts(table: Radius) -> bool:
+    """Whether the edge has a use for the HA1 of people."""
+    return table.verdict_cache_s > 0 or table.verdict_outage_s > 0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own; a name may mean another host tomorrow."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def embedded_config(config: Config) -> RadiusConfig:
+    """The embedded RADIUS server's configuration."""
+    table, names = config.directory, config.directory.attributes
+    return RadiusConfig(
+        client=(),
+        directory=RadiusDirectory(
+            url=table.url,
+            base=table.base,
+            bind_dn=table.bind_dn,
+            bind_password_file=table.bind_password_file,
+            start_tls=table.start_tls,
+            ca_file=table.ca_file,
+            attributes=RadiusAttributes(**{name: getattr(names, name) for name in names.__struct_fields__}),
+        ),
+        domains=config.domains,
+        realms=(config.domain,),
+        detail=config.accounting.detail,
+        folder=config.folder,
+    )
