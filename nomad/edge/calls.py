@@ -23,6 +23,7 @@ from nomad.sip.uri import Uri
 
 LINGER_S = 32.0  # how long an ended call still routes late requests and ACKs (64*T1)
 CALL_PARAM = "c"  # of our Record-Route URI; names the call
+CSEQ_LEAP = 500  # more requests than a side has sent since its call was stored; gaps are allowed (RFC 3261 12.2.2)
 MAX_CALLEES = 64  # dialogs that the forks of one call may create
 
 
@@ -138,6 +139,8 @@ class CallTable:
     def restore(self, call: Call, *, latest_end: float) -> None:
         """Take in a call that was in progress when the last process ended; it must end by then at the latest."""
         self.open(call)
+        for leg in (call.caller, *call.callees.values()):
+            leg.cseq += CSEQ_LEAP
         limit = latest_end if call.limit_s is None else (call.answered_at or call.started_at) + call.limit_s
         self._ends_at(call, min(limit, latest_end))
 

@@ -5,6 +5,7 @@ Each request is served by one coroutine; those that never wait cost no task (`ta
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,6 +122,9 @@ class Dispatcher:
             self._refuse(incoming, Reject(error.status, error.text, rule="malformed", why=error.reason), started)
         except Unavailable as error:
             self._refuse(incoming, Reject(503, retry_after=RETRY_AFTER_S, rule="unavailable", why=str(error)), started)
+        except asyncio.CancelledError:  # the edge stops and waits no longer
+            self._refuse(incoming, Reject(503, retry_after=RETRY_AFTER_S, rule="stopping"), started)
+            raise
         except Exception:
             logger.exception("serving %s failed", incoming.request.method)
             self._refuse(incoming, Reject(500, rule="bug"), started)

@@ -17,6 +17,7 @@ from nomad.edge.accounting import Accountant
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
+from nomad.edge.numbers import EMERGENCY
 from nomad.edge.outbound import targets
 from nomad.edge.policy import Verdict
 from nomad.edge.proxy import (
@@ -103,6 +104,8 @@ class Switchboard:
         """Take in the call of a member; no await may stand between the verdict and this."""
         request = incoming.request
         limits = [limit for limit in (verdict.max_call_s, identity.grant.session_timeout_s) if limit is not None]
+        if verdict.number_class == EMERGENCY:
+            limits = []  # nothing ends an emergency call but its ends
         call = Call(
             id=self._new_id(),
             call_id=request.call_id,
