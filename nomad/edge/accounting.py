@@ -83,6 +83,8 @@ class Accountant:
         self._usage = usage
         self._account_refused = account_refused
         self._wake = asyncio.Event()
+        self._after = 0  # the batch before had nothing but records that nobody takes: look behind them
+        self._stuck: set[str] = set()  # sessions in those batches; what follows in them has to wait
         self._delivering = asyncio.Lock()  # two who deliver at once would send the same records
 
     async def started(self, call: Call) -> None:
@@ -159,6 +161,9 @@ class Accountant:
             except Unavailable as error:
                 log.event(logger, "spool", level=logging.ERROR, error=str(error))
                 waiting = 1
+            except Exception:  # whatever it is, accounting must not end with it
+                logger.exception("accounting records were not delivered")
+                waiting = 1
             if waiting:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
@@ -171,13 +176,21 @@ class Accountant:
             return await self._deliver_batch()
 
     async def _deliver_batch(self) -> int:
+        batch = await self._stores.spool.waiting(BATCH, after=self._after)
         sessions: dict[str, list[Spooled]] = {}
-        for spooled in await self._stores.spool.waiting(BATCH):
-            sessions.setdefault(spooled.record.session, []).append(spooled)
+        for spooled in batch:
+            if spooled.record.session not in self._stuck:
+                sessions.setdefault(spooled.record.session, []).append(spooled)
         done = await asyncio.gather(*(self._deliver(records) for records in sessions.values()))
         positions = [position for part in done for position in part]
         if positions:
             await self._stores.spool.delivered(positions)
+        if positions or len(batch) < BATCH:
+            self._after = 0
+            self._stuck.clear()
+        else:
+            self._after = batch[-1].position
+            self._stuck.update(sessions)
         return len(positions)
 
     async def _deliver(self, records: Sequence[Spooled]) -> list[int]:
@@ -222,9 +235,11 @@ class Accountant:
         tasks.spawn(self._try(what, work), name=what)
 
     async def _file(self, record: Cdr, *, forget: bool) -> None:
-        await self._stores.cdrs.add([record])
-        if forget:
-            await self._stores.calls.remove(record.id)
+        try:
+            await self._stores.cdrs.add([record])
+        finally:
+            if forget:  # also when the record is lost: the call is not to come back after a restart
+                await self._stores.calls.remove(record.id)
 
 
 def _record(

@@ -44,7 +44,10 @@ class Housekeeping:
         """Tick for as long as the edge runs."""
         while True:
             await asyncio.sleep(TICK_S)
-            await self.tick()
+            try:
+                await self.tick()
+            except Exception:  # whatever it is, limits must be kept in the next round
+                logger.exception("a round of housekeeping failed")
 
     async def tick(self) -> None:
         """One round."""

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+import pytest
+
+from nomad import tasks
+from nomad.edge.accounting import BATCH, Accountant, Attempted, Stores
+from nomad.edge.calls import Call, CallState, Leg, thaw
+from nomad.edge.usage import Usage
+from nomad.metrics import Metrics
+from nomad.ports import AccountingRecord, Grant
+from nomad.sip.events import Flow
+from tests.harness.fakes import FakeSink, MemoryCalls, MemoryCdrs, MemorySpool
+from tests.harness.virtual import LoopClock, VirtualLoop
+
+FLOW = Flow("udp", ("192.0.2.1", 5060), ("198.51.100.7", 5060))
+
+
+class Bench:
+    """An accountant over fakes."""
+
+    def __init__(self, *, refused: bool = False) -> None:
+        self.spool, self.cdrs, self.calls, self.sink = MemorySpool(), MemoryCdrs(), MemoryCalls(), FakeSink()
+        self.usage = Usage()
+        self.clock = LoopClock()
+        self.accountant = Accountant(
+            Stores(self.spool, self.cdrs, self.calls),
+            self.sink,
+            clock=self.clock,
+            metrics=Metrics(),
+            usage=self.usage,
+            account_refused=refused,
+        )
+
+    def call(self, id: str = "c1", **more: object) -> Call:
+        now = self.clock.wall()
+        grant = Grant("alice", classes=(b"\x00\xff", b"two"))
+        return Call(
+            id,
+            f"{id}@phone",
+            "out",
+            grant,
+            "alice@x",
+            "1000@x",
+            "internal",
+            now,
+            Leg("phone", FLOW, "from"),
+            **more,  # type: ignore[arg-type]
+        )
+
+    def answer(self, call: Call) -> Call:
+        call.state, call.answered_at, call.answered_by, call.status = CallState.ANSWERED, self.clock.wall(), "to", 200
+        return call
+
+    def end(self, call: Call, seconds: float = 30.4, status: int = 200) -> Call:
+        call.state, call.ended_at, call.status = (
+            CallState.ENDED,
+            (call.answered_at or call.started_at) + seconds,
+            status,
+        )
+        return call
+
+    async def fill(self, sessions: int, *, name: str = "s") -> None:
+        await self.spool.append(
+            [
+                AccountingRecord(f"{name}{number}-{status}", f"{name}{number}", status, "alice", 1.0)
+                for number in range(sessions)
+                for status in ("Start", "Stop")
+            ]
+        )
+
+
+Scenario = Callable[[Bench], Coroutine[object, object, None]]
+
+
+def virtually(scenario: Scenario, *, refused: bool = False) -> None:
+    async def main() -> None:
+        bench = Bench(refused=refused)
+        await scenario(bench)
+        await tasks.drain(1.0)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    yield Bench()
+    await tasks.drain(1.0)
+
+
+async def test_records_of_a_call(bench: Bench) -> None:
+    call = bench.answer(bench.call())
+    await bench.accountant.started(call)
+    assert thaw(bench.calls.calls["c1"]) == call
+    await bench.accountant.interim(call, (call.answered_at or 0) + 10.9)
+    bench.end(call).terminate_cause = "User-Request"
+    await bench.accountant.ended(call)
+    await asyncio.sleep(0)
+    start, interim, stop = [spooled.record for spooled in await bench.spool.waiting(10)]
+    assert (start.id, start.session, start.status, start.user, start.at) == (
+        "c1-Start",
+        "c1",
+        "Start",
+        "alice",
+        call.answered_at,
+    )
+    assert start.attributes == (
+        ("Calling-Station-Id", "sip:alice@x"),
+        ("Called-Station-Id", "sip:1000@x"),
+        ("Nomad-SIP-Call-Id", "c1@phone"),
+        ("Nomad-SIP-From-Tag", "from"),
+        ("Nomad-SIP-To-Tag", "to"),
+        ("Nomad-SIP-Response-Code", 200),
+        ("Class", b"\x00\xff"),
+        ("Class", b"two"),
+    )
+    assert (interim.status, dict(interim.attributes)["Acct-Session-Time"]) == ("Interim-Update", 10)
+    assert dict(stop.attributes)["Acct-Session-Time"] == 30
+    assert dict(stop.attributes)["Acct-Terminate-Cause"] == "User-Request"
+    assert stop.at == call.ended_at
+    assert bench.calls.calls == {}
+    assert [(cdr.result, cdr.duration_s) for cdr in bench.cdrs.all] == [("answered", pytest.approx(30.4))]
+    assert bench.usage.today("alice", call.ended_at or 0) == pytest.approx(30.4)
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        (486, "busy"),
+        (600, "busy"),
+        (487, "cancelled"),
+        (408, "no-answer"),
+        (480, "no-answer"),
+        (603, "declined"),
+        (500, "failed"),
+    ],
+)
+async def test_call_that_was_never_answered_is_on_record_only(bench: Bench, status: int, result: str) -> None:
+    await bench.accountant.ended(bench.end(bench.call(), status=status))
+    assert [(cdr.result, cdr.status, cdr.duration_s, cdr.terminate_cause) for cdr in bench.cdrs.all] == [
+        (result, status, 0.0, "")
+    ]
+    assert bench.spool.state().records == 0
+
+
+def test_refused_attempt_is_accounted_when_asked_for() -> None:
+    async def scenario(bench: Bench) -> None:
+        attempt = Attempted("r1", "id", Grant("alice", classes=(b"c",)), "alice@x", "0899@x", "premium", 5.0, "h", "ua")
+        await bench.accountant.refused(attempt, status=403, rule="class", reason="no")
+        (spooled,) = await bench.spool.waiting(10)
+        assert (spooled.record.status, spooled.record.session) == ("Stop", "r1")
+        assert dict(spooled.record.attributes)["Acct-Session-Time"] == 0
+        assert [(cdr.rule, cdr.result, cdr.started_at) for cdr in bench.cdrs.all] == [("class", "refused", 5.0)]
+
+    virtually(scenario, refused=True)
+
+
+async def test_node_records_have_sessions_of_their_own(bench: Bench) -> None:
+    await bench.accountant.node("Accounting-On")
+    (spooled,) = await bench.spool.waiting(10)
+    assert (spooled.record.status, spooled.record.user) == ("Accounting-On", "")
+
+
+async def test_sessions_are_delivered_side_by_side_each_in_order(bench: Bench) -> None:
+    await bench.fill(3)
+    bench.sink.refuse = {"s1"}
+    assert await bench.accountant.deliver_once() == 4
+    assert [spooled.record.id for spooled in await bench.spool.waiting(10)] == ["s1-Start", "s1-Stop"]
+    assert [spooled.attempts for spooled in await bench.spool.waiting(10)] == [1, 0]
+    bench.sink.refuse.clear()
+    assert await bench.accountant.deliver_once() == 2
+    for number in range(3):
+        assert [r.status for r in bench.sink.received if r.session == f"s{number}"] == ["Start", "Stop"]
+
+
+def test_two_deliverers_send_nothing_twice() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.fill(5)
+        bench.sink.delay_s = 0.5
+        drain = asyncio.create_task(bench.accountant.drain())
+        await asyncio.sleep(0.2)
+        while await bench.accountant.deliver_once():  # as `Edge.stop` does
+            pass
+        drain.cancel()
+        assert len(bench.sink.received) == 10
+
+    virtually(scenario)
+
+
+def test_records_that_nobody_takes_do_not_hold_up_the_rest() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.fill(2 * BATCH, name="poison")
+        await bench.fill(10, name="good")
+        await bench.spool.append([AccountingRecord("poison0-late", "poison0", "Stop", "alice", 2.0)])
+        bench.sink.refuse = {f"poison{number}" for number in range(2 * BATCH)}
+        drain = asyncio.create_task(bench.accountant.drain())
+        await asyncio.sleep(120)
+        assert len(bench.sink.received) == 20
+        assert bench.sink.tries < 20 * 4 * BATCH
+        bench.sink.refuse.clear()
+        await asyncio.sleep(120)
+        drain.cancel()
+        assert bench.spool.state().records == 0
+        assert [r.id for r in bench.sink.received if r.session == "poison0"] == [
+            "poison0-Start",
+            "poison0-Stop",
+            "poison0-late",
+        ]
+        assert len({r.id for r in bench.sink.received}) == len(bench.sink.received)
+
+    virtually(scenario)
+
+
+def test_retries_become_rare_and_a_new_record_does_not_wait_for_the_old_ones() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.fill(1)
+        bench.sink.down = True
+        drain = asyncio.create_task(bench.accountant.drain())
+        await asyncio.sleep(0.06)
+        assert bench.sink.tries == 1
+        await asyncio.sleep(60)
+        tries = bench.sink.tries
+        await asyncio.sleep(150)
+        assert bench.sink.tries - tries <= 10
+        bench.sink.down = False
+        await asyncio.sleep(16)
+        assert len(bench.sink.received) == 2
+        await bench.fill(1, name="new")
+        await bench.accountant.node("Accounting-On")
+        await asyncio.sleep(0.1)
+        assert len(bench.sink.received) == 5
+        drain.cancel()
+
+    virtually(scenario)
+
+
+def test_bug_in_delivery_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(bench: Bench) -> None:
+        async def broken(record: AccountingRecord) -> None:
+            raise KeyError("a bug")
+
+        send, bench.sink.send = bench.sink.send, broken  # type: ignore[method-assign]
+        await bench.fill(1)
+        drain = asyncio.create_task(bench.accountant.drain())
+        await asyncio.sleep(1)
+        bench.sink.send = send  # type: ignore[method-assign]
+        await asyncio.sleep(5)
+        assert len(bench.sink.received) == 2
+        drain.cancel()
+
+    with caplog.at_level(logging.ERROR):
+        virtually(scenario)
+    assert "were not delivered" in caplog.text
+
+
+async def test_call_is_forgotten_even_when_its_record_is_lost(bench: Bench) -> None:
+    call = bench.answer(bench.call())
+    await bench.accountant.started(call)
+    bench.cdrs.down = True
+    await bench.accountant.ended(bench.end(call))
+    assert bench.calls.calls == {}
+    assert [spooled.record.status for spooled in await bench.spool.waiting(10)] == ["Start", "Stop"]
+
+
+async def test_bytes_that_are_no_text_pass(bench: Bench) -> None:
+    call = bench.answer(bench.call(user_agent="\udce9"))
+    call.caller.tag = "\udcff" * 300
+    await bench.accountant.started(call)
+    await bench.accountant.ended(bench.end(call))
+    assert await bench.accountant.deliver_once() == 2
