@@ -1,0 +1,47 @@
+"""What one REGISTER and one call cost the edge when nothing else is there: embedded RADIUS server over an LDIF file."""
+
+from __future__ import annotations
+
+from bench.edge import Nomad
+from bench.load import Load, Run
+from bench.setting import PEOPLE, Result, Setting, per_group, spread
+from bench.stack import Pbx
+
+TARGETS_US = {"register": 500.0, "call": 1500.0}  # issue 2
+
+
+def measure(setting: Setting) -> Result:
+    """CPU microseconds per operation, of the edge and apart of its RADIUS server."""
+    pbx = Pbx(setting.folder / "alone-pbx")
+    edge = Nomad(setting.folder / "alone", pbx.address, count=PEOPLE)
+    try:
+        # what is done once, at the first requests, is no cost per request
+        setting.caller.run(edge.port, Load("register", 100, 2), edge.groups())
+        setting.caller.run(edge.port, Load("call", 50, 2), edge.groups())
+        runs: dict[str, list[Run]] = {"register": [], "call": []}
+        for turn in range(setting.repeats):
+            for load in setting.loads():
+                setting.say(f"edge alone, {load.scenario} {load.rate:g}/s, turn {turn + 1} of {setting.repeats}")
+                runs[load.scenario].append(setting.caller.run(edge.port, load, edge.groups(), settle_s=0.5))
+        # what is relayed within a call: the same calls with and without 20 messages, at the same rate
+        infos = 20
+        load = Load("call", 20, 5, hold_s=0.5)
+        plain = setting.caller.run(edge.port, load, edge.groups(), settle_s=0.5)
+        chatty = setting.caller.run(edge.port, Load("call", 20, 5, infos=infos), edge.groups(), settle_s=0.5)
+        statuses = [status for status, _ in edge.records()]
+    finally:
+        edge.stop()
+        pbx.stop()
+    return {
+        **{
+            name: {
+                "cpu_us": per_group(each),
+                "target_us": TARGETS_US[name],
+                "calibration_us": spread(run.calibration_us for run in each),
+                "runs": [run.summary() for run in each],
+            }
+            for name, each in runs.items()
+        },
+        "in_dialog_message": {"cpu_us": round((chatty.cpu_us["edge"] - plain.cpu_us["edge"]) / infos, 1)},
+        "accounting": {"start": statuses.count("Start"), "stop": statuses.count("Stop")},
+    }
