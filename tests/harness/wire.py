@@ -83,7 +83,7 @@ class Wire:
         password: str = "",
     ) -> None:
         self._target = target
-        self._transport = transport
+        self.transport = transport
         self.user = person.login if person else "alice"
         self._login = login or self.user
         self._password = password or (person.password if person else "")
@@ -105,7 +105,7 @@ class Wire:
     @property
     def contact(self) -> str:
         """Where this peer is reached."""
-        return f"<sip:{self.user}@{self.host}:{self.port};transport={self._transport}>"
+        return f"<sip:{self.user}@{self.host}:{self.port};transport={self.transport}>"
 
     @property
     def address(self) -> str:
@@ -117,7 +117,7 @@ class Wire:
     def send(self, data: str | bytes) -> None:
         """Send as it is."""
         octets = data if isinstance(data, bytes) else data.encode()
-        if self._transport == "udp":
+        if self.transport == "udp":
             self._socket.sendto(octets, self._target)
         else:
             self._socket.sendall(octets)
@@ -126,6 +126,8 @@ class Wire:
         """The next message; None when there is none in time, or the connection was closed."""
         if self._early:
             return self._early.pop(0)
+        if (whole := self._take()) is not None:
+            return whole
         end = time.monotonic() + timeout_s
         while (left := end - time.monotonic()) > 0:
             self._socket.settimeout(left)
@@ -133,7 +135,7 @@ class Wire:
                 data = self._socket.recv(65536)
             except (TimeoutError, ConnectionResetError):
                 return None
-            if self._transport == "udp":
+            if self.transport == "udp":
                 return _split(data)
             if not data:
                 return None
@@ -188,7 +190,7 @@ class Wire:
         local = from_ or f"{self.address};tag={secrets.token_hex(4)}"
         lines = [f"{method} {uri} SIP/2.0"]
         lines += [
-            f"Via: SIP/2.0/{self._transport.upper()} {self.host}:{self.port};rport;branch={branch or new_branch()}"
+            f"Via: SIP/2.0/{self.transport.upper()} {self.host}:{self.port};rport;branch={branch or new_branch()}"
         ]
         lines += ["Max-Forwards: 70", f"From: {local}", f"To: {to or f'<{uri}>'}"]
         lines += [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,10 +204,10 @@ def _registered(new_phone: NewPhone, edge: Edge, person: Person, name: str = "")
     return phone
 
 
-def _records(edge: Edge, person: Person, *, direction: str) -> list[dict[str, object]]:
+def _records(edge: Edge, person: Person, *, direction: str) -> list[dict[str, Any]]:
     """Call records of a person in one direction, once there is one."""
 
-    def found() -> list[dict[str, object]]:
+    def found() -> list[dict[str, Any]]:
         return [each for each in edge.cdrs() if (each["user"], each["direction"]) == (person.login, direction)]
 
     return wait_until(found, timeout_s=5, what=f"call record of {person.login}")
