@@ -40,8 +40,9 @@ from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import CdrQuery, Unavailable
+from nomad.ports import CdrQuery, EventHandler, Unavailable
 from nomad.servers import RadiusServers
+from nomad.sip.errors import SipError
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
 from nomad.sip.uri import Uri
@@ -123,6 +124,7 @@ class Edge:
             log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))
             return str(error)
         self.verdicts.clear()  # RADIUS may say other groups by now, which go with the new rules
+        self.usage.timezone = ruleset.timezone
         self.dispatcher.ruleset = ruleset
         self.dispatcher.trunks = trunks
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
@@ -152,6 +154,10 @@ class Edge:
             usage=self.usage,
             account_refused=config.accounting.refused,
         )
+        # Before any socket is open: a BYE of a restored call must find it, and no Start may come before Accounting-On
+        restored = await self._restore()
+        if not restored:
+            await self.accountant.node("Accounting-On")
         await self._open_endpoint(trunks, ruleset)
         self.orders = Orders(
             calls=self.calls,
@@ -161,9 +167,6 @@ class Edge:
             domains=config.domains,
             forget=self.verdicts.forget,
         )
-        restored = await self._restore()
-        if not restored:
-            await self.accountant.node("Accounting-On")
         self._jobs = [
             asyncio.create_task(self.accountant.drain(), name="accounting"),
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
@@ -273,6 +276,7 @@ class Edge:
             interim_interval_s=config.accounting.interim_interval_s,
         )
         self.endpoint.handler = self.dispatcher
+        pending.hand_over(self.dispatcher)
 
     async def _restore(self) -> int:
         """Take in the calls that were in progress when the last process ended."""
@@ -344,10 +348,20 @@ class Edge:
 
 
 class _Later:
-    """Takes events while the edge is not wired yet: peers resend."""
+    """Keeps events while the edge is not wired yet; the stack takes what peers resend for known."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
 
     def handle(self, event: Event) -> None:
-        """Drop it."""
+        """Keep it."""
+        self._events.append(event)
+
+    def hand_over(self, handler: EventHandler) -> None:
+        """Pass on what was kept."""
+        for event in self._events:
+            handler.handle(event)
+        self._events.clear()
 
     def malformed(self, flow: Flow, reason: str, text: str) -> None:
         """Nobody counts yet."""
@@ -371,6 +385,8 @@ async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
     for pbx in config.pbx:
         try:
             addresses = [target.host for target in await resolver.resolve(Uri.parse(pbx.uri))]
+        except SipError as error:
+            raise ConfigError(f"pbx {pbx.name}: uri: '{pbx.uri}' is no SIP URI: {error.text}") from None
         except Unavailable as error:
             log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
             addresses = []
@@ -484,7 +500,10 @@ def _absolute(config: Config) -> str:
 def _nonce_key(config: Config) -> bytes:
     if not config.sip.nonce_key_file:
         return secrets.token_bytes(32)
-    key = config.path(config.sip.nonce_key_file).read_bytes()
+    try:
+        key = config.path(config.sip.nonce_key_file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: cannot be read: {error.strerror}") from None
     if len(key) < 32:
         raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: holds {len(key)} bytes; at least 32 are needed")
     return key

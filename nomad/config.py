@@ -77,6 +77,8 @@ class Sip(Struct, frozen=True):
     """Longest registration; longer ones are shortened."""
     default_expires_s: int = 3600
     """Registration without a wish of its own."""
+    min_session_expires_s: int = 90
+    """Shortest session interval; phones that want a shorter one get 422 (RFC 4028, restart)."""
     timer_c_s: float = 180.0
     """How long an INVITE may ring (RFC 3261 16.6 step 11)."""
     max_transactions: int = 200_000
@@ -377,15 +379,18 @@ def split_host_port(text: str, default_port: int) -> tuple[str, int]:
 
 
 def secret(config: Config, file: str, variable: str) -> bytes:
-    """A secret from its file or its NOMAD_* variable; b"" when neither is given. Raises `ConfigError`."""
-    if variable in os.environ:
-        return os.environ[variable].encode()
+    """A secret from its NOMAD_* variable or its file; b"" when neither is given. Raises `ConfigError`."""
+    if value := os.environ.get(variable):
+        return value.encode("utf-8", "surrogateescape")
     if not file:
         return b""
     try:
-        return config.path(file).read_bytes().strip(b"\r\n")
+        text = config.path(file).read_bytes().strip(b"\r\n")
     except OSError as error:
         raise ConfigError(f"{config.path(file)}: secret cannot be read: {error.strerror}") from None
+    if not text:
+        raise ConfigError(f"{config.path(file)}: is empty; write the secret into it")
+    return text
 
 
 def check(config: Config) -> list[str]:
@@ -417,6 +422,14 @@ def _check_sip(config: Config) -> list[str]:
         problems.append('sip.digest_qop: name "auth", "auth-int" or both')
     for index, rule in enumerate(sip.digest_rule):
         problems += [f"sip.digest_rule[{index}].{problem}" for problem in _digest_rule_problems(rule)]
+    for alias in config.aliases:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+", alias):
+            problems.append(f"aliases: '{alias}' is no domain name; write it as in 'inria.example'")
+    problems += [
+        f"sip.{key}: must be above 0"
+        for key in ("nonce_lifetime_s", "timer_c_s", "min_expires_s", "max_transactions", "max_connections")
+        if getattr(sip, key) <= 0
+    ]
     if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
         problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
     for key in ("certificate", "private_key", "ca_file", "nonce_key_file"):
@@ -462,7 +475,7 @@ def _check_radius(config: Config) -> list[str]:
                 problems.append(f"radius.{role}[{index}]: {error}")
     if radius.dialect not in ("sterman", "rfc5090"):
         problems.append(f"radius.dialect: '{radius.dialect}' is neither 'sterman' nor 'rfc5090'")
-    if not radius.secret_file and "NOMAD_RADIUS_SECRET" not in os.environ:
+    if not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
         problems.append("radius.secret_file: is missing; name a file, or set NOMAD_RADIUS_SECRET")
     if radius.timeout_s <= 0:
         problems.append("radius.timeout_s: must be above 0")
@@ -487,7 +500,7 @@ def _check_orders(radius: Radius) -> list[str]:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
             problems.append(f"radius.disconnect_clients[{index}]: '{text}' is no address or network")
-    if radius.embedded and not radius.secret_file and "NOMAD_RADIUS_SECRET" not in os.environ:
+    if radius.embedded and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
         problems.append("radius.secret_file: is missing; disconnect clients need a secret (or NOMAD_RADIUS_SECRET)")
     return problems
 
@@ -505,8 +518,10 @@ def _check_pbx(config: Config) -> list[str]:
             problems.append(f"pbx[{index}].extensions: no regular expression: {error}")
         for place, text in enumerate(pbx.trusted):
             try:
-                host = text if "/" in text else split_host_port(text, 0)[0] if text.count(":") < 2 else text
-                ipaddress.ip_network(host, strict=False)
+                bare = "/" in text or (text.count(":") > 1 and "]" not in text)
+                network = ipaddress.ip_network(text if bare else split_host_port(text, 0)[0], strict=False)
+                if not network.prefixlen:
+                    problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is everybody; name the PBX's addresses")
             except ValueError:
                 problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is no address, address:port or network")
         problems += _missing_file(config, f"pbx[{index}].password_file", pbx.password_file)
@@ -528,9 +543,10 @@ def _check_admin(config: Config) -> list[str]:
         except ValueError as error:
             return [*problems, f"admin.listen: {error}"]
         if host not in ("127.0.0.1", "::1", "localhost") and not (
-            config.admin.token_file or "NOMAD_ADMIN_TOKEN" in os.environ
+            config.admin.token_file or os.environ.get("NOMAD_ADMIN_TOKEN")
         ):
             problems.append("admin.listen: is not loopback; then admin.token_file (or NOMAD_ADMIN_TOKEN) is needed")
+    problems += _missing_file(config, "admin.token_file", config.admin.token_file)
     return problems + _missing_file(config, "policy", config.policy)
 
 

@@ -12,13 +12,13 @@ class Usage:
     """Seconds of calls from roaming phones by user, for the current day of the policy's time zone."""
 
     def __init__(self, timezone: tzinfo | None = None) -> None:
-        self._timezone = timezone
+        self.timezone = timezone  # replaced by a reload
         self._day = 0
         self._seconds: dict[str, float] = {}
 
     def midnight(self, now: float) -> float:
         """Unix time at which the day of `now` began."""
-        local = datetime.fromtimestamp(now, self._timezone)
+        local = datetime.fromtimestamp(now, self.timezone)
         return local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
     def load(self, records: Iterable[Cdr], now: float) -> None:
@@ -38,7 +38,7 @@ class Usage:
         return self._seconds.get(user, 0.0)
 
     def _turn(self, now: float) -> None:
-        day = datetime.fromtimestamp(now, self._timezone).toordinal()
+        day = datetime.fromtimestamp(now, self.timezone).toordinal()
         if day != self._day:
             self._day = day
             self._seconds.clear()
