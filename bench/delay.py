@@ -10,7 +10,8 @@ from bench.load import Load
 from bench.setting import PEOPLE, Result, Setting
 from bench.stack import DelayProxy, FreeRadius, Kamailio, Pbx, Slapd
 
-DELAYS_S = (0.0, 0.010, 0.050, 0.200)
+QUICK = {0.050: ("register",)}
+FULL = {0.0: ("register",), 0.010: ("register",), 0.050: ("register", "call"), 0.200: ("register",)}
 ROUND_TRIPS = {"register": 1, "call": 3}  # that a worker of Kamailio waits for
 HIGHEST_FIRST = {"register": 600.0, "call": 150.0}
 GROW = 1.5
@@ -20,8 +21,6 @@ Edge = Kamailio | Nomad
 
 def measure(setting: Setting) -> Result:
     """The highest clean rates per delay, scenario and edge, and the ratios."""
-    delays = (0.050,) if setting.quick else DELAYS_S
-    scenarios = ("register",) if setting.quick else ("register", "call")
     workers = (8,) if setting.quick else (8, 32)
     folder = setting.folder / "delay"
     slapd = Slapd(folder / "slapd", PEOPLE)
@@ -29,7 +28,7 @@ def measure(setting: Setting) -> Result:
     pbx = Pbx(folder / "pbx")
     result: Result = {}
     try:
-        for delay_s in delays:
+        for delay_s, scenarios in (QUICK if setting.quick else FULL).items():
             proxy = DelayProxy(folder / "proxy", radius, delay_s)
             makers: dict[str, Callable[[], Edge]] = {
                 f"kamailio, {count} workers": _kamailio(setting, proxy, pbx, count) for count in workers
