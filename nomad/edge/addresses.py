@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nomad.sip.events import Flow
+from nomad.sip.headers import Via
 from nomad.sip.uri import Uri
 
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "ws": 80, "wss": 443, "tls": 5061}
@@ -44,6 +45,10 @@ class OwnAddresses:
         if _bare(host) in self._hosts:
             return (uri.port or DEFAULT_PORTS["tls" if uri.scheme == "sips" else uri.transport or "udp"]) in self._ports
         return False
+
+    def wrote(self, via: Via) -> bool:
+        """Whether a Via names one of our sockets, or says what `sent_by` says."""
+        return _bare(via.host).lower() in self._hosts and (via.port or 5060) in self._ports
 
     def sent_by(self, flow: Flow) -> str:
         """host:port that a peer on this flow can reach us at."""

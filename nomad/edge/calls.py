@@ -76,6 +76,7 @@ class Call:
     status: int = 0
     terminate_cause: str = ""
     interim_at: float = 0.0
+    refresh_by: float | None = None  # when the session timer has run out (RFC 4028); not kept over a restart
 
     @property
     def user(self) -> str:
@@ -127,6 +128,8 @@ class CallTable:
         self._active: dict[str, int] = {}  # user -> calls not ended
         self._ended: deque[tuple[float, Call]] = deque()
         self._deadlines: list[tuple[float, str]] = []
+        self._refreshes: list[tuple[float, str]] = []
+        self._refresh_due: dict[str, float] = {}  # call id -> the entry of `_refreshes` that counts
         self.live = 0
 
     def open(self, call: Call) -> None:
@@ -149,6 +152,31 @@ class CallTable:
         call.limit_s = limit_s
         if call.answered_at is not None:
             self._ends_at(call, call.answered_at + limit_s)
+
+    def expect_refresh(self, call: Call, by: float | None) -> None:
+        """The two sides agreed to refresh the call until then; None ends the session timer."""
+        if call.state is CallState.ANSWERED:
+            call.refresh_by = by
+            if by is not None and by < self._refresh_due.get(call.id, float("inf")):
+                self._refresh_due[call.id] = by
+                heapq.heappush(self._refreshes, (by, call.id))
+
+    def lapsed(self, now: float) -> list[Call]:
+        """Calls whose refresh did not come, each once."""
+        calls = []
+        while self._refreshes and self._refreshes[0][0] <= now:
+            by, id = heapq.heappop(self._refreshes)
+            if self._refresh_due.get(id) != by:
+                continue
+            del self._refresh_due[id]
+            call = self.get(id)
+            if call is None or call.refresh_by is None:
+                continue
+            if call.refresh_by <= now:
+                calls.append(call)
+            else:
+                self.expect_refresh(call, call.refresh_by)
+        return calls
 
     def get(self, id: str) -> Call | None:
         """A call that has not ended."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from nomad import log, tasks
 from nomad.clock import Clock
+from nomad.edge import loops
 from nomad.edge.accounting import Accountant, Attempted
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
@@ -141,6 +142,7 @@ class Dispatcher:
             self._parts.guard.strike(flow.remote[0], "scanner", self._clock.monotonic())
             raise Reject(403, rule="scanner", why=request.get("user-agent") or "")
         own_route = self._pop_own_routes(request)
+        loops.check(request, flow, self._parts.own)
         if request.to.tag and method != "REGISTER":
             await self._within_call(incoming, relay, own_route)
         elif method in NEEDS_DIALOG:
@@ -173,6 +175,7 @@ class Dispatcher:
         if request.method == "INVITE" and request.has("proxy-authorization"):
             self._answer(incoming, 100)
         identity = await self._identify(incoming)
+        self._parts.switchboard.check_session(request)
         if not identity.owns(request.from_.uri):
             raise Reject(403, "This From address is not yours", rule="from", why=request.from_.uri.address)
         number = await self._number_of(request.uri)
@@ -192,6 +195,7 @@ class Dispatcher:
         request = incoming.request
         if request.method != "INVITE":
             raise Reject(405, headers=(("Allow", ALLOW),), rule="method", why=f"{request.method} from the PBX")
+        self._parts.switchboard.check_session(request)
         self._answer(incoming, 100)
         called = called_party(request.uri, self._parts.own)
         name = called.number or called.address
@@ -206,6 +210,7 @@ class Dispatcher:
         request = incoming.request
         hop = self._parts.calls.find(request, own_route)
         await self._check_sender(incoming, hop)
+        self._parts.switchboard.check_session(request)
         if request.method == "REFER" and hop.sender.side == PHONE:
             await self._check_transfer(incoming, hop)
         if request.method == "INVITE":

@@ -147,6 +147,8 @@ def check_sanity(request: Request) -> None:
     """Refuse what no part of the edge could serve (RFC 3261 16.3). Raises `Reject`."""
     method = request.method
     if method not in METHODS:
+        if method == "SUBSCRIBE" and request.to.tag:
+            return  # within a call, as to the progress of a REFER
         if method in KNOWN_ELSEWHERE:
             raise Reject(405, headers=(("Allow", ALLOW),), rule="method", why=method)
         raise Reject(501, headers=(("Allow", ALLOW),), rule="method")
@@ -154,7 +156,7 @@ def check_sanity(request: Request) -> None:
         raise Reject(416, rule="scheme")
     if request.cseq.number >= MAX_CSEQ:
         raise Reject(400, "CSeq is too high", rule="cseq")
-    if request.max_forwards == 0 and method != "OPTIONS" and method != "REGISTER":
+    if request.max_forwards == 0 and (request.to.tag or method not in ("OPTIONS", "REGISTER")):
         raise Reject(483, rule="max-forwards")
     if request.has("proxy-require"):
         raise Reject(420, headers=(("Unsupported", ", ".join(request.elements("proxy-require"))),), rule="extension")

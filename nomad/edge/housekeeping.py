@@ -54,6 +54,8 @@ class Housekeeping:
         now = self._clock.wall()
         for call in self._calls.overdue(now):
             tasks.spawn(self._switchboard.hang_up(call, cause="Session-Timeout"), name="limit")
+        for call in self._calls.lapsed(now):
+            tasks.spawn(self._switchboard.hang_up(call, cause="Lost-Carrier"), name="session timer")
         await self._interim(now)
         self._calls.forget(now)
         self._proxy.forget(self._clock.monotonic())

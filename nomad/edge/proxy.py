@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from nomad import tasks
 from nomad.clock import Clock
+from nomad.edge import loops
 from nomad.edge.addresses import OwnAddresses
 from nomad.ports import Signalling, Unavailable
 from nomad.sip.errors import Reject, SipError
@@ -22,7 +23,6 @@ from nomad.sip.headers import Credentials
 from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
-DEFAULT_MAX_FORWARDS = 70
 CHALLENGES = (401, 407)
 LINGER_S = 40.0  # 64*T1 of the Accepted state (RFC 6026), and some
 # Headers that only the trusted side may write; from a phone they are dropped (RFC 3325 5, RFC 3455 5)
@@ -144,27 +144,40 @@ class Proxy:
             for key in self._finished.popleft()[1].branches:
                 self._by_branch.pop(key, None)
 
-    def copy(self, request: Request, *, source: Flow, destination: Flow, token: str = "", uri: str = "") -> Request:
-        """The request as it leaves towards `destination` (RFC 3261 16.6); `token` asks for a Record-Route."""
+    def copy(
+        self,
+        request: Request,
+        *,
+        source: Flow,
+        destination: Flow,
+        token: str = "",
+        uri: str = "",
+        branches: int = 1,
+    ) -> Request:
+        """The request as it leaves towards `destination` (RFC 3261 16.6); `token` asks for a Record-Route.
+
+        It is one of so many `branches` at a time. Raises `Reject` when its Max-Forwards or Max-Breadth is used up.
+        """
         forwarded = request.copy()
         if uri:
             forwarded.set_uri(uri)
-        hops = request.max_forwards
-        forwarded.set("max-forwards", str(DEFAULT_MAX_FORWARDS if hops is None else hops - 1))
+        forwarded.set("max-forwards", str(loops.hops_left(request)))
+        if token or request.has("max-breadth"):
+            forwarded.set("max-breadth", str(loops.breadth_left(request, branches)))
         if token:
             inner = self._own.record_route(source, token)
             outer = self._own.record_route(destination, token)
             forwarded.prepend("record-route", inner)
             if outer != inner:
                 forwarded.prepend("record-route", outer)
-        forwarded.prepend("via", self.via(destination))
+        forwarded.prepend("via", self.via(destination, f".{loops.mark(request, source)}"))
         return forwarded
 
-    def via(self, destination: Flow) -> str:
+    def via(self, destination: Flow, mark: str = "") -> str:
         """A Via value of ours with a new branch."""
         return (
             f"SIP/2.0/{destination.transport.upper()} {self._own.sent_by(destination)}"
-            f";branch={self._new_branch()};rport"
+            f";branch={self._new_branch()}{mark};rport"
         )
 
     # -- responses -----------------------------------------------------------------------------------------------
@@ -218,6 +231,7 @@ class Proxy:
         sent: Awaitable[None] | None,
         retry: Retry | None,
     ) -> int:
+        within = bool(branches[0].request.to.tag)
         for branch in branches:
             context.add_branch(self._send(relay, branch), self._clock.monotonic())
         if sent is not None:
@@ -239,7 +253,10 @@ class Proxy:
                 if again is not None:
                     context.replace(event.key, self._send(relay, again), now)
                     continue
-            actions = context.run_timers(now) if event is None else _feed(context, event, now)
+            if event is None:
+                actions: Sequence[Action] = context.run_timers(now)
+            else:
+                actions = _feed(context, event, now, side=relay.branches[event.key].side, within=within)
             status = await self._act(relay, actions) or status
         return status
 
@@ -330,7 +347,7 @@ def asserted_identity(display_name: str, name: str, domain: str) -> str:
     return f'"{escaped}" <{uri}>' if display_name else f"<{uri}>"
 
 
-def _feed(context: ResponseContext, event: BranchEvent, now: float) -> Sequence[Action]:
+def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str, within: bool) -> Sequence[Action]:
     if isinstance(event, ResponseArrived):
         try:
             return context.on_response(event.key, event.response, now)
@@ -338,4 +355,7 @@ def _feed(context: ResponseContext, event: BranchEvent, now: float) -> Sequence[
             return ()
     if isinstance(event, BranchTimedOut):
         return context.on_timeout(event.key, now)
-    return context.on_failed(event.key, now)
+    if side != "phone":
+        return context.on_failed(event.key, now)
+    # The flow of a phone is gone, and there is no other way to it (RFC 5626 5.3.1); a caller hears that it is away.
+    return context.on_failed(event.key, now, 430 if within else 480)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from nomad import log
 from nomad.clock import Clock
 from nomad.config import Config
+from nomad.edge import sessions
 from nomad.edge.accounting import Accountant
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
@@ -203,7 +204,12 @@ class Switchboard:
         branches = []
         for binding in bindings:
             forwarded = self._proxy.copy(
-                request, source=incoming.flow, destination=binding.flow, token=call.id, uri=binding.contact
+                request,
+                source=incoming.flow,
+                destination=binding.flow,
+                token=call.id,
+                uri=binding.contact,
+                branches=len(bindings),
             )
             for path in reversed(binding.path):
                 forwarded.prepend("route", path)
@@ -231,7 +237,7 @@ class Switchboard:
             if response.status == 100 or not response.to.tag:
                 return
             if response.status < 300:
-                await self._progress(call, response, branch, started)
+                await self._progress(call, request, response, branch, started)
 
         self._setups[call.id] = relay
         status = 500
@@ -277,7 +283,14 @@ class Switchboard:
 
         return retry
 
-    async def _progress(self, call: Call, response: Response, branch: Branch, started: float) -> None:
+    def check_session(self, request: Request) -> None:
+        """Raises `Reject(422)` when the phones would have to refresh the call too often (RFC 4028 8.1)."""
+        sessions.check_interval(request, self._config.sip.min_session_expires_s)
+
+    def _until(self, interval: int | None) -> float | None:
+        return None if interval is None else self._clock.wall() + interval + sessions.GRACE_S
+
+    async def _progress(self, call: Call, request: Request, response: Response, branch: Branch, started: float) -> None:
         """A provisional or successful answer: learn the dialog; the first 2xx makes it a call to account."""
         leg = call.learn_callee(response, branch.side, branch.flow)
         if response.body and response.content_type == SDP:
@@ -290,9 +303,11 @@ class Switchboard:
             if call.state is CallState.TRYING:
                 call.state = CallState.RINGING
             return
+        interval = sessions.agree(request, response)
         if call.state is CallState.ANSWERED or call.state is CallState.ENDED:
             return
         self._calls.answered(call, leg.tag, self._clock.wall())
+        self._calls.expect_refresh(call, self._until(interval))
         if branch.side == PHONE:
             call.peer = branch.flow.remote[0]
         self._metrics.call_setup_seconds(self._clock.monotonic() - started)
@@ -326,8 +341,10 @@ class Switchboard:
 
         async def observe(response: Response, branch: Branch) -> None:
             _guard_identity(response, branch.side)
-            if 200 <= response.status < 300 and request.method in ("INVITE", "UPDATE") and response.contacts:
-                hop.receiver.contact = response.contacts[0].uri_text
+            if 200 <= response.status < 300 and request.method in sessions.REFRESHING:
+                if response.contacts:
+                    hop.receiver.contact = response.contacts[0].uri_text
+                self._calls.expect_refresh(call, self._until(sessions.agree(request, response)))
 
         branch = Branch(forwarded, hop.receiver.flow, hop.receiver.side)
         status = await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending)

@@ -97,9 +97,9 @@ class ResponseContext:
         """A branch never ended: as if it had sent 408 (16.8), or 487 when the caller had given up."""
         return self._missing(key, 408)
 
-    def on_failed(self, key: ClientKey, now: float) -> list[Action]:
-        """A branch could not be sent: as if it had sent 503 (16.9)."""
-        return self._missing(key, 503)
+    def on_failed(self, key: ClientKey, now: float, status: int = 503) -> list[Action]:
+        """A branch could not be sent: as if it had sent 503 (16.9), or what `status` says."""
+        return self._missing(key, status)
 
     def cancel_all(self) -> list[Action]:
         """The caller gave up: CANCEL every branch that has no final response yet (16.10)."""

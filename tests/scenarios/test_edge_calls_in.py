@@ -165,7 +165,7 @@ async def test_connection_of_a_phone_that_broke(rig: Rig) -> None:
     sent = rig.pbx.invite("1002")
     await phone.request("INVITE")
     rig.signalling.close(phone.flow)
-    await pass_final(rig, sent, 500)
+    await pass_final(rig, sent, 480)
     assert rig.calls.live == 0
 
 

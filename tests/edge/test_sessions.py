@@ -1,0 +1,56 @@
+import pytest
+
+from nomad.edge.sessions import agree, check_interval
+from nomad.sip.errors import Reject, SipError
+from nomad.sip.message import Request, Response
+
+
+def invite(*headers: tuple[str, str], method: str = "INVITE") -> Request:
+    request = Request(method, "sip:1000@inria.example")
+    for name, value in headers:
+        request.add(name, value)
+    return request
+
+
+TIMER = ("supported", "100rel, timer")
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_too_short_an_interval_is_refused_with_the_least(method: str) -> None:
+    with pytest.raises(Reject) as caught:
+        check_interval(invite(("session-expires", "60;refresher=uac"), TIMER, method=method), 90)
+    assert (caught.value.status, caught.value.headers) == (422, (("Min-SE", "90"),))
+
+
+def test_what_need_not_or_cannot_be_refused_passes() -> None:
+    check_interval(invite(("session-expires", "90"), TIMER), 90)
+    check_interval(invite(("session-expires", "60")), 90)  # it would not understand the 422
+    check_interval(invite(TIMER), 90)
+    check_interval(invite(("session-expires", "60"), TIMER, method="BYE"), 90)
+
+
+def test_what_the_answer_says_is_agreed() -> None:
+    answer = Response(200, "OK")
+    answer.add("session-expires", "1800;refresher=uas")
+    assert agree(invite(("session-expires", "600"), TIMER), answer) == 1800
+    assert answer.get_all("session-expires") == ["1800;refresher=uas"]
+
+
+def test_caller_refreshes_alone_when_the_callee_knows_no_timers() -> None:
+    answer = Response(200, "OK")
+    answer.add("require", "100rel")
+    assert agree(invite(("session-expires", "600"), TIMER), answer) == 600
+    assert answer.get("session-expires") == "600;refresher=uac"
+    assert answer.elements("require") == ["100rel", "timer"]
+
+
+def test_no_timer() -> None:
+    answer = Response(200, "OK")
+    assert agree(invite(TIMER), answer) is None
+    assert agree(invite(("session-expires", "600")), answer) is None
+    assert not answer.has("session-expires")
+
+
+def test_malformed_interval() -> None:
+    with pytest.raises(SipError):
+        check_interval(invite(("session-expires", "soon"), TIMER), 90)
