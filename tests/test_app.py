@@ -1,0 +1,220 @@
+"""The composition root: a whole edge with its embedded RADIUS server, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from nomad import app, config
+from nomad.app import Edge, check, load_ruleset
+from nomad.config import ConfigError
+from nomad.edge.calls import Call, CallState, Leg, freeze
+from nomad.ports import Grant
+from nomad.sip.events import Flow
+from nomad.stores.database import Database
+from nomad.stores.sql import SqlCalls
+
+PEOPLE = """dn: uid=alice,dc=example
+objectClass: inetOrgPerson
+uid: alice
+mail: alice@inria.example
+telephoneNumber: 1001
+sipPassword: secret of alice
+"""
+POLICY = '[[group]]\nname = "{name}"\nmatch = {{ default = true }}\nallow = ["internal"]\n'
+CONFIG = """
+domain = "inria.example"
+policy = "policy.toml"
+[sip]
+listen = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
+[directory]
+url = "file:people.ldif"
+[[pbx]]
+name = "pbx"
+uri = "sip:127.0.0.1:5999"
+[admin]
+listen = "127.0.0.1:0"
+[store]
+url = "sqlite:///nomad.db"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "people.ldif").write_text(PEOPLE)
+    (tmp_path / "policy.toml").write_text(POLICY.format(name="first"))
+    file = tmp_path / "nomad.toml"
+    file.write_text(CONFIG)
+    return file
+
+
+@pytest.fixture
+async def edge(path: Path) -> AsyncIterator[Edge]:
+    edge = Edge(config.load(path), config_path=path)
+    await edge.start()
+    yield edge
+    await edge.stop(grace_s=0.5)
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.received.put_nowait(data)
+
+
+async def ask(edge: Edge, make: Callable[[int], str]) -> bytes:
+    """One request over UDP and its first answer."""
+    loop = asyncio.get_running_loop()
+    target = next((host, port) for transport, host, port in edge.sip_addresses if transport == "udp")
+    transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+    try:
+        transport.sendto(make(transport.get_extra_info("sockname")[1]).encode(), target)
+        async with asyncio.timeout(3):
+            return await protocol.received.get()
+    finally:
+        transport.close()
+
+
+def message(method: str, *, to: str = "<sip:x@inria.example>", call_id: str = "1") -> Callable[[int], str]:
+    return lambda port: (
+        f"{method} sip:inria.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK{port};rport\r\n"
+        f"From: <sip:alice@inria.example>;tag=from\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: 9 {method}\r\n"
+        "Content-Length: 0\r\n\r\n"
+    )
+
+
+async def test_edge_serves_as_soon_as_it_has_started(edge: Edge) -> None:
+    assert (await ask(edge, message("OPTIONS"))).startswith(b"SIP/2.0 200")
+    assert (await ask(edge, message("REGISTER"))).startswith(b"SIP/2.0 401")
+    assert edge.admin_url.startswith("http://127.0.0.1:")
+    status = await edge.console.status()
+    assert (status.calls, status.registrations, status.draining) == (0, 0, False)
+    assert {listen.split(":")[0] for listen in status.listens} == {"udp", "tcp"}
+    assert dict(status.pbx) == {"pbx": "sip:127.0.0.1:5999"}
+
+
+async def test_reload_takes_up_the_policy_and_keeps_the_old_one_on_failure(edge: Edge, path: Path) -> None:
+    policy = path.parent / "policy.toml"
+    policy.write_text(POLICY.format(name="second"))
+    assert await edge.reload() == ""
+    assert [group.name for group in edge.dispatcher.ruleset.groups] == ["second"]
+    kept = edge.dispatcher.ruleset, edge.dispatcher.trunks, edge.config
+    for file, text in (
+        (policy, "[[group]]\nname = 5\n"),
+        (policy, POLICY.format(name="x").replace("internal", "nothing")),
+        (path, CONFIG.replace("[sip]", "[zip]")),
+        (path, CONFIG.replace("sip:127.0.0.1:5999", "sip:[bad")),
+        (path, CONFIG.replace('"policy.toml"', '"no.toml"')),
+        (path, ""),
+    ):
+        before = file.read_text()
+        file.write_text(text)
+        assert await edge.reload()
+        assert (edge.dispatcher.ruleset, edge.dispatcher.trunks, edge.config) == kept
+        file.write_text(before)
+    policy.unlink()
+    assert "policy" in await edge.reload()
+    assert (edge.dispatcher.ruleset, edge.dispatcher.trunks, edge.config) == kept
+    policy.write_text('timezone = "Asia/Tokyo"\n' + POLICY.format(name="third"))
+    assert await edge.reload() == ""
+    assert str(edge.usage.timezone) == "Asia/Tokyo"
+
+
+async def test_requests_in_the_drain_are_refused(edge: Edge) -> None:
+    edge.drain()
+    assert (await ask(edge, message("REGISTER"))).startswith(b"SIP/2.0 503")
+    assert (await edge.console.status()).draining
+
+
+async def test_call_of_the_process_before_is_known_before_anybody_can_ask(path: Path) -> None:
+    flow = Flow("udp", ("127.0.0.1", 5060), ("127.0.0.1", 5999))
+    call = Call(
+        "c1", "restored", "out", Grant("alice"), "alice@x", "1000@x", "internal", 1.0, Leg("phone", flow, "from")
+    )
+    call.state, call.answered_at, call.answered_by = CallState.ANSWERED, 1.0, "to"
+    call.callees["to"] = Leg("pbx", flow, "to")
+    database = Database(f"sqlite:///{path.parent / 'nomad.db'}")
+    await database.open()
+    await SqlCalls(database).put(freeze(call, 1.0))
+    await database.close()
+    edge = Edge(config.load(path), config_path=path)
+    opened = edge._open_endpoint
+    known = []
+
+    async def noting(*args: object) -> None:
+        known.append(edge.calls.live)
+        await opened(*args)  # type: ignore[arg-type]
+
+    edge._open_endpoint = noting  # type: ignore[method-assign]
+    await edge.start()
+    try:
+        assert known == [1]
+        answer = await ask(edge, message("BYE", to="<sip:1000@x>;tag=to", call_id="restored"))
+        assert answer.startswith(b"SIP/2.0 407")  # known, but not from its phone
+    finally:
+        await edge.stop(grace_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("file:people.ldif", "file:nobody.ldif"),
+        ("sip:127.0.0.1:5999", "sip:[bad"),
+        ("sqlite:///nomad.db", "sqlite:////proc/nowhere/x.db"),
+        ('["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]', '["udp:192.0.2.1:0"]'),
+    ],
+)
+async def test_start_that_fails_says_why_and_leaves_nothing_open(path: Path, old: str, new: str) -> None:
+    write(path, CONFIG.replace(old, new))
+    tasks = asyncio.all_tasks()
+    with pytest.raises((ConfigError, app.Unavailable)) as wrong:
+        await Edge(config.load(path), config_path=path).start()
+    assert str(wrong.value)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() <= tasks
+
+
+async def test_start_with_a_nonce_key_that_is_too_short(path: Path) -> None:
+    write(path.parent / "nonce.key", "short")
+    write(path, CONFIG.replace("[sip]", '[sip]\nnonce_key_file = "nonce.key"'))
+    with pytest.raises(ConfigError, match="at least 32"):
+        await Edge(config.load(path)).start()
+
+
+def test_check_names_what_is_wrong_in_both_files(path: Path) -> None:
+    assert check(path) == []
+    (path.parent / "policy.toml").write_text('[[group]]\nname = "x"\nmatch = { default = true }\nallow = ["no"]\n')
+    (finding,) = check(path)
+    assert "no class 'no'" in finding
+    path.write_text("domain = 5")
+    assert "domain" in check(path)[0]
+
+
+def test_without_a_policy_internal_numbers_are_allowed(path: Path) -> None:
+    path.write_text(CONFIG.replace('policy = "policy.toml"', ""))
+    assert [group.name for group in load_ruleset(config.load(path)).groups] == ["everybody"]
+
+
+def test_run_with_a_wrong_configuration_exits_with_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nomad.log.setup", lambda: None)
+    path.write_text("domain = 5")
+    assert app.run(path) == 1
+    assert app.run(path.parent / "nothing.toml") == 1
+
+
+def test_names_are_long_random_and_never_the_same() -> None:
+    names = app._Names()
+    assert len({names.branch() for _ in range(3000)}) == 3000
+    assert names.branch().startswith("z9hG4bK")
+    assert len(names.id()) == 24
+    assert len(names.random(6)) == 6

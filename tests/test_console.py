@@ -1,0 +1,74 @@
+"""What an admin sees and may do; orders during calls are in scenarios/test_edge_limits.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nomad import __version__
+from nomad.ports import CdrQuery
+from tests.harness.rig import Rig, on_rig
+
+
+@on_rig()
+async def test_status_at_a_glance(rig: Rig) -> None:
+    await rig.phone("alice").register()
+    await rig.phone("alice").register()
+    await rig.talk(rig.phone("bob"))
+    rig.sink.down = rig.authenticator.down = True
+    status = await rig.console.status()
+    assert (status.version, status.registrations, status.calls, status.draining) == (__version__, 2, 1, False)
+    assert status.radius == (("radius", False),)
+
+
+@on_rig()
+async def test_calls_are_listed_oldest_first_with_their_state(rig: Rig) -> None:
+    await rig.talk(rig.phone("alice"))
+    await asyncio.sleep(1)
+    await rig.phone("bob").invite("1000")
+    await rig.pbx.request("INVITE")
+    views = await rig.console.calls()
+    assert [(view.user, view.state) for view in views] == [("alice", "answered"), ("bob", "trying")]
+    assert views[0].started_at < views[1].started_at
+    assert views[0].answered_at is not None
+    assert views[1].answered_at is None
+
+
+@on_rig()
+async def test_registrations_by_user_and_records_newest_first(rig: Rig) -> None:
+    for user in ("carol", "alice", "bob"):
+        await rig.phone(user).register()
+    assert [each.user for each in await rig.console.registrations()] == ["alice", "bob", "carol"]
+    for user in ("alice", "bob"):
+        phone = rig.phone(user)
+        await phone.invite("0899")
+        await phone.response(403)
+        await asyncio.sleep(0.5)
+    assert [cdr.user for cdr in await rig.console.cdrs(CdrQuery())] == ["bob", "alice"]
+    assert [cdr.user for cdr in await rig.console.cdrs(CdrQuery(user="alice"))] == ["alice"]
+
+
+@on_rig()
+async def test_bans_are_seen_and_lifted(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    phone.send(phone.make("OPTIONS", "sip:inria.example", headers=[("user-agent", "friendly-scanner")]))
+    await phone.response(403)
+    (ban,) = await rig.console.bans()
+    assert (ban.address, ban.reason) == (phone.flow.remote[0], "scanner")
+    assert round(ban.until - rig.clock.wall()) == 60
+    assert await rig.console.unban(ban.address)
+    assert not await rig.console.unban(ban.address)
+    phone.send(phone.make("OPTIONS", "sip:inria.example"))
+    await phone.response(200)
+
+
+@on_rig()
+async def test_what_is_not_there_cannot_be_ended(rig: Rig) -> None:
+    assert not await rig.console.hangup("no such call")
+    assert await rig.console.kick("nobody") == 0
+
+
+@on_rig()
+async def test_reload_and_drain_are_the_composition_root_s(rig: Rig) -> None:
+    assert await rig.console.reload() == ""
+    await rig.console.drain()
+    assert rig.dispatcher.draining
