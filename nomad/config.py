@@ -79,8 +79,6 @@ class Sip(Struct, frozen=True):
     """Registration without a wish of its own."""
     min_session_expires_s: int = 90
     """Shortest session interval; phones that want a shorter one get 422 (RFC 4028, restart)."""
-    min_session_expires_s: int = 90
-    """Shortest session interval; phones that want a shorter one get 422 (RFC 4028, restart)."""
     timer_c_s: float = 180.0
     """How long an INVITE may ring (RFC 3261 16.6 step 11)."""
     max_transactions: int = 200_000
