@@ -12,9 +12,10 @@ import hmac
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from radius import attributes, digest
+from radius.credentials import base_login
 from radius.digest import Digest
 from radius.errors import DirectoryUnavailable, EncodingError, PacketError
 from radius.packet import Code, Packet, Type, attribute, integer_attribute, reveal_password, vendor_attribute
@@ -99,6 +100,8 @@ class DirectoryHandler:
         user, at, domain = login.rpartition("@")
         if person is None and at and domain.lower() in self._rules.domains:
             person = await self._directory.find(user)
+        if person is None and (base := base_login(login)):
+            person = _as_device(await self._find(base), login)
         return person
 
     def _check_digest(self, credentials: Digest, person: Person) -> bool:
@@ -156,6 +159,14 @@ class DirectoryHandler:
                 logger.error("accounting record of %s not stored: %s", client.name, error)
                 return None
         return Reply(Code.ACCOUNTING_RESPONSE)
+
+
+def _as_device(person: Person | None, login: str) -> Person | None:
+    """The person with the secrets of one device only: `alice+desk` does not open with alice's own password."""
+    if person is None:
+        return None
+    own = {key: ha1 for key, ha1 in person.ha1.items() if key[1].lower() == login.lower()}
+    return replace(person, ha1=own, password=None, password_hash="") if own else None
 
 
 def secret_of(person: Person, algorithm: str, username: str, realm: str) -> str:

@@ -7,6 +7,7 @@ shorter one of nobody, and a circuit breaker so that a dead directory costs noth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import ssl
@@ -14,7 +15,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\w+Map is deprecated", category=DeprecationWarning)
     import ldap3
     from ldap3.core.exceptions import LDAPException
+    from ldap3.utils.conv import escape_filter_chars
 
 logger = logging.getLogger(__name__)
 
@@ -214,8 +216,9 @@ class LdapDirectory:
 class _Sessions:
     """One ldap3 connection per worker thread, to the first URL that works."""
 
-    def __init__(self, settings: LdapSettings, names: Names) -> None:
+    def __init__(self, settings: LdapSettings, names: Names, *, read_only: bool = True) -> None:
         self._settings = settings
+        self._read_only = read_only
         self._prepared = Search(settings.base, names.login, names.all())
         self._own = threading.local()
         self._open: list[Any] = []
@@ -232,7 +235,7 @@ class _Sessions:
                 return self._search(connection, login)
             except (OSError, PacketError):
                 self._drop(connection)  # perhaps an idle connection that the server closed: once more, on a new one
-        connection = self._connect()
+        connection = self.connect()
         try:
             return self._search(connection, login)
         except (OSError, PacketError) as error:
@@ -263,7 +266,7 @@ class _Sessions:
             raise PacketError("ldap", f"search failed with result {found.code} {found.text}")
         return found.entries if login else []
 
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
         """A bound connection to the first server that takes us. Raises `DirectoryUnavailable`."""
         failures = []
         urls = self._settings.urls
@@ -292,7 +295,7 @@ class _Sessions:
             settings.bind_password or None,
             client_strategy=ldap3.SYNC,
             receive_timeout=math.ceil(settings.timeout_s),  # ldap3 takes whole seconds
-            read_only=True,
+            read_only=self._read_only,
         )
         try:
             connection.open(read_server_info=False)
@@ -322,6 +325,64 @@ class _Sessions:
             pass
         if sock is not None:
             sock.close()  # ldap3 leaves it open when the farewell cannot be sent
+
+
+class Writer:
+    """One bound connection that looks entries up and changes them. Every failure is `DirectoryUnavailable`."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def entries(
+        self, base: str, names: Iterable[str], value: str, wanted: Iterable[str]
+    ) -> list[tuple[str, dict[str, list[str]]]]:
+        """Entries with this value in one of these attributes: name, and attributes by lower-case name."""
+        text = escape_filter_chars(value)
+        filter = f"(|{''.join(f'({name}={text})' for name in names)})"
+        self._do("search", base, filter, attributes=list(wanted))
+        return [
+            (
+                str(found["dn"]),
+                {
+                    name.lower(): [each.decode("utf-8", "replace") for each in values]
+                    for name, values in found["raw_attributes"].items()
+                },
+            )
+            for found in self._connection.response
+            if found["type"] == "searchResEntry"
+        ]
+
+    def add_value(self, dn: str, name: str, value: str) -> None:
+        """Add one value."""
+        self._do("modify", dn, {name: [(ldap3.MODIFY_ADD, [value])]})
+
+    def replace_values(self, dn: str, name: str, *, remove: list[str], add: list[str]) -> None:
+        """Remove values and add others, all or none."""
+        changes = [(ldap3.MODIFY_DELETE, remove)] if remove else []
+        changes += [(ldap3.MODIFY_ADD, add)] if add else []
+        if changes:
+            self._do("modify", dn, {name: changes})
+
+    def _do(self, what: str, *arguments: Any, **options: Any) -> None:
+        name = self._connection.server.name
+        try:
+            getattr(self._connection, what)(*arguments, **options)
+        except LDAPException as error:
+            raise DirectoryUnavailable(f"{name}: {_short(error)}") from None
+        result = self._connection.result
+        if result["result"] != SUCCESS:
+            why = f"{result['description']} {result['message']}".strip()
+            raise DirectoryUnavailable(f"{name}: {what} refused: {why}")
+
+
+@contextlib.contextmanager
+def open_writer(settings: LdapSettings) -> Iterator[Writer]:
+    """A connection to the first server that takes us, for as long as the block runs. Raises `DirectoryUnavailable`."""
+    sessions = _Sessions(settings, Names(), read_only=False)
+    try:
+        yield Writer(sessions.connect())
+    finally:
+        sessions.close()
 
 
 class _CheckedTls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types

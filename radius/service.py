@@ -15,6 +15,7 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,6 +27,9 @@ from radius.ldif import LdifDirectory
 from radius.packet import Code
 from radius.ports import Directory
 from radius.server import Server
+
+if TYPE_CHECKING:
+    from radius.ldap import LdapSettings
 
 logger = logging.getLogger(__name__)
 
@@ -43,24 +47,31 @@ def open_directory(config: Config) -> Directory:
     if len(found) == 1 and found[0].startswith("file:"):
         return LdifDirectory(config.path(found[0].removeprefix("file:")), names)
     if found and all(url.startswith(("ldap://", "ldaps://")) for url in found):
-        from radius.ldap import LdapDirectory, LdapSettings  # an LDIF file needs no ldap3
+        from radius.ldap import LdapDirectory  # an LDIF file needs no ldap3
 
-        table = config.directory
-        password = config.secret(table.bind_password_file, "NOMAD_DIRECTORY_PASSWORD")
-        settings = LdapSettings(
-            urls=found,
-            base=table.base,
-            bind_dn=table.bind_dn,
-            bind_password=password.decode(),
-            start_tls=table.start_tls,
-            ca_file=str(config.path(table.ca_file)) if table.ca_file else "",
-            timeout_s=table.timeout_s,
-            connections=table.connections,
-            cache_s=table.cache_s,
-            negative_cache_s=table.negative_cache_s,
-        )
-        return LdapDirectory(settings, names)
+        return LdapDirectory(ldap_settings(config), names)
     raise ConfigError("directory.url: write 'file:people.ldif', or one or more of 'ldap://host:port', 'ldaps://...'")
+
+
+def ldap_settings(config: Config, *, bind_dn: str = "", bind_password: str = "") -> LdapSettings:
+    """How the configured LDAP directory is reached, as the configured account or another. Raises `ConfigError`."""
+    from radius.ldap import LdapSettings
+
+    table = config.directory
+    if not bind_dn:
+        bind_password = config.secret(table.bind_password_file, "NOMAD_DIRECTORY_PASSWORD").decode()
+    return LdapSettings(
+        urls=urls(table),
+        base=table.base,
+        bind_dn=bind_dn or table.bind_dn,
+        bind_password=bind_password,
+        start_tls=table.start_tls,
+        ca_file=str(config.path(table.ca_file)) if table.ca_file else "",
+        timeout_s=table.timeout_s,
+        connections=table.connections,
+        cache_s=table.cache_s,
+        negative_cache_s=table.negative_cache_s,
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:

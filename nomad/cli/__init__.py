@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nomad.cli import control, records, service
+from nomad.cli import control, login, records, secret, service
 from nomad.cli.output import Failure, say
 
 app = typer.Typer(
@@ -35,6 +35,8 @@ for command in (
     control.reload,
     control.drain,
     records.cdr,
+    login.radius_test,
+    secret.secret,
 ):
     app.command()(command)
 

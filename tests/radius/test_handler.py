@@ -304,3 +304,24 @@ async def test_ha1_is_told_only_to_whom_it_may_be(algorithm: str) -> None:
     assert "RFC5090-Digest-HA1" not in shown(await handler().handle(pap("alice", "wonder"), trusted))
     session = await handler().handle(login(algorithm=f"{algorithm}-sess"), trusted)
     assert "RFC5090-Digest-HA1" not in shown(session)
+
+
+async def test_a_device_logs_in_with_its_own_secret_only() -> None:
+    values = {("MD5", "alice+desk", REALM): digest.make_ha1("MD5", "alice+desk", REALM, "desk-secret")}
+    person = dataclasses.replace(ALICE, ha1=values)
+    subject = handler(person)
+    accepted = shown(await subject.handle(login("alice+desk", "desk-secret"), CLIENT))
+    assert accepted["User-Name"] == ["alice"]
+    for username, password in (
+        ("alice+desk", "wonder"), ("alice+sofa", "desk-secret"), ("alice+sofa", "wonder"), ("alice", "desk-secret"),
+        ("zoe+desk", "desk-secret"),
+    ):  # fmt: skip
+        reply = await subject.handle(login(username, password), CLIENT)
+        assert reply is not None
+        assert reply.code == Code.ACCESS_REJECT, (username, password)
+    assert (await subject.handle(pap("alice+desk", "wonder"), CLIENT)).code == Code.ACCESS_REJECT  # type: ignore[union-attr]  # always answered
+    disabled = await handler(dataclasses.replace(person, disabled=True)).handle(
+        login("alice+desk", "desk-secret"), CLIENT
+    )
+    assert disabled is not None
+    assert disabled.code == Code.ACCESS_REJECT
