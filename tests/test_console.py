@@ -40,7 +40,7 @@ async def test_registrations_by_user_and_records_newest_first(rig: Rig) -> None:
     assert [each.user for each in await rig.console.registrations()] == ["alice", "bob", "carol"]
     for user in ("alice", "bob"):
         phone = rig.phone(user)
-        await phone.invite("0899")
+        await phone.invite("0899123")
         await phone.response(403)
         await asyncio.sleep(0.5)
     assert [cdr.user for cdr in await rig.console.cdrs(CdrQuery())] == ["bob", "alice"]

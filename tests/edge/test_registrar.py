@@ -1,0 +1,125 @@
+"""Storing bindings; the rules of REGISTER are in sip/test_bindings.py, whole logins in scenarios/test_edge_login.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from nomad.config import Sip
+from nomad.edge.addresses import OwnAddresses
+from nomad.edge.auth import Identity
+from nomad.edge.registrar import SAVE_ATTEMPTS, Registrar
+from nomad.edge.ruleset import compile_policy
+from nomad.ports import Conflict, Grant, Registration, Unavailable
+from nomad.sip.errors import Reject
+from nomad.sip.events import Flow
+from nomad.sip.message import Request
+from nomad.stores.memory import MemoryLocations
+
+RULES = compile_policy('[[group]]\nname = "g"\nmatch = { default = true }\nmax_devices = 2\n', "policy.toml")
+OWN = OwnAddresses(["x"], [("udp", "192.0.2.1", 5060)])
+ALICE = Identity(Grant("alice", extension="1001"), frozenset({"alice@x", "1001@x"}))
+
+
+class StoppedClock:
+    def monotonic(self) -> float:
+        return 50.0
+
+    def wall(self) -> float:
+        return 1000.0
+
+
+def flow(port: int = 5060) -> Flow:
+    return Flow("udp", ("192.0.2.1", 5060), ("198.51.100.7", port))
+
+
+def register(port: int = 5060, *, to: str = "<sip:alice@x>", cseq: int = 1, contact: str = "") -> Request:
+    request = Request("REGISTER", "sip:x")
+    request.add("to", to)
+    request.add("from", f"{to};tag=1")
+    request.add("call-id", f"{port}")
+    request.add("cseq", f"{cseq} REGISTER")
+    request.add("contact", contact or f"<sip:alice@198.51.100.7:{port}>")
+    return request
+
+
+class RacingLocations(MemoryLocations):
+    """Somebody else stores something just before the next saves."""
+
+    def __init__(self, races: int) -> None:
+        super().__init__()
+        self.races = races
+
+    async def save(self, registration: Registration) -> None:
+        if self.races:
+            self.races -= 1
+            raise Conflict
+        await super().save(registration)
+
+
+def make(locations: MemoryLocations) -> Callable[..., object]:
+    registrar = Registrar(Sip(), locations=locations, own=OWN, clock=StoppedClock())  # type: ignore[arg-type]
+
+    async def run(request: Request, port: int = 5060, identity: Identity = ALICE) -> list[tuple[str, str]]:
+        return await registrar.register(request, flow(port), identity, RULES)
+
+    return run
+
+
+async def test_binding_is_stored_with_who_that_is() -> None:
+    locations = MemoryLocations()
+    headers = await make(locations)(register())  # type: ignore[misc]
+    assert headers[0] == ("Contact", "<sip:alice@198.51.100.7:5060>;expires=3600")
+    stored = await locations.get("alice")
+    assert (stored.grant, stored.extension, stored.addresses) == (ALICE.grant, "1001", ("1001@x", "alice@x"))
+    assert await locations.find("1001") == "alice"
+
+
+async def test_address_of_somebody_else_is_refused() -> None:
+    with pytest.raises(Reject) as refused:
+        await make(MemoryLocations())(register(to="<sip:bob@x>"))  # type: ignore[misc]
+    assert (refused.value.status, refused.value.rule) == (403, "address")
+
+
+async def test_other_writers_are_waited_for_but_not_for_ever() -> None:
+    locations = RacingLocations(SAVE_ATTEMPTS - 1)
+    await make(locations)(register())  # type: ignore[misc]
+    assert len((await locations.get("alice")).bindings) == 1
+    with pytest.raises(Reject) as refused:
+        await make(RacingLocations(SAVE_ATTEMPTS))(register())  # type: ignore[misc]
+    assert (refused.value.status, refused.value.rule) == (503, "location")
+
+
+async def test_store_that_is_down_is_503() -> None:
+    class Down(MemoryLocations):
+        async def get(self, user: str) -> Registration:
+            raise Unavailable("no Redis")
+
+    with pytest.raises(Reject) as refused:
+        await make(Down())(register())  # type: ignore[misc]
+    assert refused.value.status == 503
+    assert "Retry-After" in dict(refused.value.headers)
+
+
+async def test_devices_of_the_group() -> None:
+    locations = MemoryLocations()
+    run = make(locations)
+    await run(register(1), 1)  # type: ignore[misc]
+    await run(register(2), 2)  # type: ignore[misc]
+    with pytest.raises(Reject) as refused:
+        await run(register(3), 3)  # type: ignore[misc]
+    assert refused.value.status == 403
+    await run(register(2, cseq=2), 2)  # type: ignore[misc]  # a refresh
+    assert len((await locations.get("alice")).bindings) == 2
+
+
+async def test_groups_that_changed_are_stored_with_the_next_refresh() -> None:
+    locations = MemoryLocations()
+    run = make(locations)
+    await run(register())  # type: ignore[misc]
+    promoted = Identity(Grant("alice", extension="1001", groups=("boss",)), ALICE.addresses)
+    await run(register(cseq=2), identity=promoted)  # type: ignore[misc]
+    stored = await locations.get("alice")
+    assert stored.grant is not None
+    assert stored.grant.groups == ("boss",)
