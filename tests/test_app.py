@@ -12,7 +12,7 @@ from nomad import app, config
 from nomad.app import Edge, check, load_ruleset
 from nomad.config import ConfigError
 from nomad.edge.calls import Call, CallState, Leg, freeze
-from nomad.ports import Grant
+from nomad.ports import Grant, Unavailable
 from nomad.sip.events import Flow
 from nomad.stores.database import Database
 from nomad.stores.sql import SqlCalls
@@ -154,7 +154,7 @@ async def test_call_of_the_process_before_is_known_before_anybody_can_ask(path: 
         known.append(edge.calls.live)
         await opened(*args)  # type: ignore[arg-type]
 
-    edge._open_endpoint = noting  # type: ignore[method-assign]
+    edge._open_endpoint = noting  # type: ignore[method-assign,assignment]
     await edge.start()
     try:
         assert known == [1]
@@ -176,7 +176,7 @@ async def test_call_of_the_process_before_is_known_before_anybody_can_ask(path: 
 async def test_start_that_fails_says_why_and_leaves_nothing_open(path: Path, old: str, new: str) -> None:
     write(path, CONFIG.replace(old, new))
     tasks = asyncio.all_tasks()
-    with pytest.raises((ConfigError, app.Unavailable)) as wrong:
+    with pytest.raises((ConfigError, Unavailable)) as wrong:
         await Edge(config.load(path), config_path=path).start()
     assert str(wrong.value)
     for _ in range(3):

@@ -115,7 +115,7 @@ async def test_late_answer_that_the_media_relay_cannot_serve_is_dropped(rig: Rig
     async def broken(*_: object, **__: object) -> bytes:
         raise Unavailable("no ports")
 
-    rig.switchboard._media.answer = broken  # type: ignore[method-assign,assignment]
+    rig.switchboard._media.answer = broken  # type: ignore[method-assign]
     rig.pbx.reply(talk.invite, 200, tag="late", body=b"v=0")
     await phone.quiet()
 

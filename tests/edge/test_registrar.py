@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from nomad.clock import Clock
 from nomad.config import Sip
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
@@ -22,7 +23,7 @@ OWN = OwnAddresses(["x"], [("udp", "192.0.2.1", 5060)])
 ALICE = Identity(Grant("alice", extension="1001"), frozenset({"alice@x", "1001@x"}))
 
 
-class StoppedClock:
+class StoppedClock(Clock):
     def monotonic(self) -> float:
         return 50.0
 
@@ -58,8 +59,8 @@ class RacingLocations(MemoryLocations):
         await super().save(registration)
 
 
-def make(locations: MemoryLocations) -> Callable[..., object]:
-    registrar = Registrar(Sip(), locations=locations, own=OWN, clock=StoppedClock())  # type: ignore[arg-type]
+def make(locations: MemoryLocations) -> Callable[..., Awaitable[list[tuple[str, str]]]]:
+    registrar = Registrar(Sip(), locations=locations, own=OWN, clock=StoppedClock())
 
     async def run(request: Request, port: int = 5060, identity: Identity = ALICE) -> list[tuple[str, str]]:
         return await registrar.register(request, flow(port), identity, RULES)
@@ -69,7 +70,7 @@ def make(locations: MemoryLocations) -> Callable[..., object]:
 
 async def test_binding_is_stored_with_who_that_is() -> None:
     locations = MemoryLocations()
-    headers = await make(locations)(register())  # type: ignore[misc]
+    headers = await make(locations)(register())
     assert headers[0] == ("Contact", "<sip:alice@198.51.100.7:5060>;expires=3600")
     stored = await locations.get("alice")
     assert (stored.grant, stored.extension, stored.addresses) == (ALICE.grant, "1001", ("1001@x", "alice@x"))
@@ -78,16 +79,16 @@ async def test_binding_is_stored_with_who_that_is() -> None:
 
 async def test_address_of_somebody_else_is_refused() -> None:
     with pytest.raises(Reject) as refused:
-        await make(MemoryLocations())(register(to="<sip:bob@x>"))  # type: ignore[misc]
+        await make(MemoryLocations())(register(to="<sip:bob@x>"))
     assert (refused.value.status, refused.value.rule) == (403, "address")
 
 
 async def test_other_writers_are_waited_for_but_not_for_ever() -> None:
     locations = RacingLocations(SAVE_ATTEMPTS - 1)
-    await make(locations)(register())  # type: ignore[misc]
+    await make(locations)(register())
     assert len((await locations.get("alice")).bindings) == 1
     with pytest.raises(Reject) as refused:
-        await make(RacingLocations(SAVE_ATTEMPTS))(register())  # type: ignore[misc]
+        await make(RacingLocations(SAVE_ATTEMPTS))(register())
     assert (refused.value.status, refused.value.rule) == (503, "location")
 
 
@@ -97,7 +98,7 @@ async def test_store_that_is_down_is_503() -> None:
             raise Unavailable("no Redis")
 
     with pytest.raises(Reject) as refused:
-        await make(Down())(register())  # type: ignore[misc]
+        await make(Down())(register())
     assert refused.value.status == 503
     assert "Retry-After" in dict(refused.value.headers)
 
@@ -105,21 +106,21 @@ async def test_store_that_is_down_is_503() -> None:
 async def test_devices_of_the_group() -> None:
     locations = MemoryLocations()
     run = make(locations)
-    await run(register(1), 1)  # type: ignore[misc]
-    await run(register(2), 2)  # type: ignore[misc]
+    await run(register(1), 1)
+    await run(register(2), 2)
     with pytest.raises(Reject) as refused:
-        await run(register(3), 3)  # type: ignore[misc]
+        await run(register(3), 3)
     assert refused.value.status == 403
-    await run(register(2, cseq=2), 2)  # type: ignore[misc]  # a refresh
+    await run(register(2, cseq=2), 2)  # a refresh
     assert len((await locations.get("alice")).bindings) == 2
 
 
 async def test_groups_that_changed_are_stored_with_the_next_refresh() -> None:
     locations = MemoryLocations()
     run = make(locations)
-    await run(register())  # type: ignore[misc]
+    await run(register())
     promoted = Identity(Grant("alice", extension="1001", groups=("boss",)), ALICE.addresses)
-    await run(register(cseq=2), identity=promoted)  # type: ignore[misc]
+    await run(register(cseq=2), identity=promoted)
     stored = await locations.get("alice")
     assert stored.grant is not None
     assert stored.grant.groups == ("boss",)

@@ -98,6 +98,14 @@ class Options:
 class Rig:
     """An edge, wired as `app.py` wires it, over fakes."""
 
+    network: Network
+    sink: FakeSink
+    spool: MemorySpool
+    cdrs: MemoryCdrs
+    live_calls: MemoryCalls
+    locations: MemoryLocations
+    pbx: PbxPeer
+
     def __init__(self, options: Options | None = None, *, survivors: Rig | None = None) -> None:
         """`survivors` is an edge that crashed: its stores, network and peers stay."""
         options = options or Options()
@@ -305,7 +313,7 @@ def on_rig(**changes: object) -> Callable[[Callable[..., Awaitable[None]]], Call
             assert not tracebacks.found, "\n".join(tracebacks.found)
 
         signature = inspect.signature(test)
-        del run.__wrapped__  # type: ignore[attr-defined]  # pytest is not to see the parameter `rig`
+        del run.__wrapped__  # pytest is not to see the parameter `rig`
         parameters = [each for each in signature.parameters.values() if each.name != "rig"]
         run.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
         return run

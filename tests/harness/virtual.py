@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 
+from nomad.clock import Clock
+
 EPOCH = 1_800_000_000.0  # Unix time at which a virtual loop begins: Friday 15 January 2027, 08:00 UTC
 
 
-class _Idle(selectors.DefaultSelector):  # type: ignore[valid-type,misc]  # chosen per platform
+class _Idle(selectors.DefaultSelector):
     """Instead of waiting for sockets, lets the time pass."""
 
     def __init__(self) -> None:
@@ -40,7 +42,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._idle.now
 
 
-class LoopClock:
+class LoopClock(Clock):
     """A `Clock` that tells the time of the running loop."""
 
     def monotonic(self) -> float:
