@@ -2,7 +2,7 @@
 
 RFC 2865, 2866, 5080, 5997. Replies are read on connected sockets, so that the kernel drops what other addresses send;
 what is late or forged is counted and dropped. Runs on plain futures and call_at: no task and no timeout object per
-request. RADIUS over TLS (RFC 6614) would be a second kind of `_Server`.
+request. `lines.py` has the sockets, and the connections of RADIUS over TLS (RFC 6614).
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import asyncio
 import logging
 import os
 import random
-import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from radius.errors import RadiusUnavailable
 from radius.exchange import Answer, Backoff, Counters, Exchange, Exchanges
 from radius.health import Health, Limits
+from radius.lines import Lines, TlsLines, UdpLines
 from radius.packet import Code, Packet, Type, attribute
+from radius.radsec import PREFIX
 
 logger = logging.getLogger(__name__)
 
-RECEIVE_BYTES = 4097  # one more than a packet may have
-READS_PER_WAKE = 32
-SOCKET_BUFFER_BYTES = 1 << 20
 SWEEP_S = 0.01
 
 ResultHook = Callable[[str, str, str, float], None]
@@ -46,11 +45,14 @@ class Server:
     host: str
     port: int
     secret: bytes = field(repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """For RADIUS over TLS (RFC 6614), with the secret `radsec.SECRET`; None for UDP."""
 
     @property
     def name(self) -> str:
-        """host:port, for logs and metrics."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """host:port, for logs and metrics, behind "radsec:" when TLS is meant."""
+        address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{PREFIX}{address}" if self.tls else address
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,8 @@ class _Server:
         self._kind = kind
         self._on_result = on_result
         self._jitter = jitter
-        self._sockets: list[socket.socket] = []
-        self._address: tuple[int, tuple[str, int]] | None = _numeric(server)
+        self._lines = _lines_to(server, settings, self)
+        self._stream = server.tls is not None
         self._timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -190,16 +192,8 @@ class _Server:
         )
 
     async def resolve(self) -> None:
-        """Look up the address of a server that is given by name."""
-        if self._address is not None:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            raise RadiusUnavailable(f"{self.name}: name does not resolve: {error.strerror}") from None
-        family, _, _, _, address = found[0]
-        self._address = (family, (str(address[0]), int(address[1])))
+        """Look up the address of a server that is given by name. Raises `RadiusUnavailable`."""
+        await self._lines.resolve()
 
     async def ask(
         self, loop: asyncio.AbstractEventLoop, code: int, attributes: bytes, *, give_up_at: float, alone: bool
@@ -208,7 +202,14 @@ class _Server:
         self._loop = loop
         started_at = loop.time()
         future: asyncio.Future[Packet | str] = loop.create_future()
-        exchange = self.exchanges.begin(code, attributes, (future, alone), now=started_at, give_up_at=give_up_at)
+        exchange = self.exchanges.begin(
+            code,
+            attributes,
+            (future, alone),
+            now=started_at,
+            give_up_at=give_up_at,
+            resend=not self._stream,  # TLS resends by itself (RFC 6613 2.6.1)
+        )
         if exchange is None:
             self._report("full", 0.0)
             return f"has {len(self.exchanges)} requests in flight"
@@ -231,11 +232,7 @@ class _Server:
                 handle.cancel()
         for exchange in self.exchanges.waiting():
             self._settle(exchange, "was closed")
-        for sock in self._sockets:
-            if self._loop is not None:
-                self._loop.remove_reader(sock.fileno())
-            sock.close()
-        self._sockets.clear()
+        self._lines.close()
 
     @staticmethod
     def _failed(reply: str) -> str:
@@ -245,56 +242,24 @@ class _Server:
         if self._on_result is not None:
             self._on_result(self.name, kind or self._kind, result, seconds)
 
-    # -- sockets
-
-    def _open(self) -> socket.socket:
-        if self._address is None:
-            raise OSError(0, "address is not known yet")
-        assert self._loop is not None
-        family, address = self._address
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-            if self._settings.source:
-                sock.bind((self._settings.source, 0))
-            sock.connect(address)
-        except OSError:
-            sock.close()
-            raise
-        self._loop.add_reader(sock.fileno(), self._readable, sock, len(self._sockets))
-        self._sockets.append(sock)
-        return sock
+    # -- lines
 
     def _send(self, exchange: Exchange) -> None:
-        """Put a request on the wire; what does not go out is sent again like what gets lost."""
-        try:
-            while exchange.channel >= len(self._sockets):
-                self._open()
-            sock = self._sockets[exchange.channel]
-            try:
-                sock.send(exchange.data)
-            except ConnectionRefusedError:
-                sock.send(exchange.data)  # the error was that of an earlier datagram; this one is not sent yet
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError as error:
-            self._trouble = f"refused: {error.strerror}"
-            self._refused(exchange.channel)
+        assert self._loop is not None
+        self._lines.send(self._loop, exchange.channel, exchange.data)
 
-    def _readable(self, sock: socket.socket, channel: int) -> None:
-        for _ in range(READS_PER_WAKE):
-            try:
-                data = sock.recv(RECEIVE_BYTES)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                self._trouble = f"refused: {error.strerror}"
-                self._refused(channel)
-                return
-            answer = self.exchanges.receive(channel, data)
-            if answer is not None:
-                self._answered(answer)
+    def received(self, channel: int, data: bytes) -> None:
+        """A packet came; it need not be a reply."""
+        answer = self.exchanges.receive(channel, data)
+        if answer is not None:
+            self._answered(answer)
+
+    def connected(self, channel: int) -> None:
+        """A new connection: whoever still waits is sent on it."""
+        self._trouble = ""
+        for exchange in self.exchanges.waiting():
+            if exchange.channel == channel:
+                self._send(exchange)
 
     def _answered(self, answer: Answer) -> None:
         assert self._loop is not None
@@ -306,17 +271,22 @@ class _Server:
                 self._probe = None
         self._settle(answer.exchange, answer.packet)
 
-    def _refused(self, channel: int) -> None:
-        """The server's host says that nothing listens: whoever has another server goes there at once."""
+    def refused(self, channel: int, why: str) -> None:
+        """Nothing listens, or the connection is gone: whoever has another server goes there at once."""
+        self._trouble = why
         assert self._loop is not None
         now = self._loop.time()
-        if now - self._swept_at < SWEEP_S:
+        if now - self._swept_at < SWEEP_S and not self._stream:
             return  # thousands in flight bring thousands of such errors
         self._swept_at = now
         for exchange in self.exchanges.waiting():
-            if exchange.channel == channel and exchange.token is not None and not exchange.token[1]:
+            if exchange.channel != channel:
+                continue
+            if exchange.token is not None and not exchange.token[1]:
                 self.exchanges.abandon(exchange)
                 self._silent(exchange, self._trouble)
+            elif self._stream:
+                self._send(exchange)  # connects again, and sends then
 
     # -- time
 
@@ -382,11 +352,7 @@ class _Server:
         self._plan_probe()
 
 
-def _numeric(server: Server) -> tuple[int, tuple[str, int]] | None:
-    """The address of a server that is given by number; None for a name."""
-    try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
-    except OSError:
-        return None
-    family, _, _, _, address = found[0]
-    return family, (str(address[0]), int(address[1]))
+def _lines_to(server: Server, settings: Settings, owner: _Server) -> Lines:
+    if server.tls is not None:
+        return TlsLines(server.host, server.port, name=server.name, context=server.tls, owner=owner)
+    return UdpLines(server.host, server.port, name=server.name, source=settings.source, owner=owner)

@@ -88,9 +88,11 @@ class Accountant:
         self._delivering = asyncio.Lock()  # two who deliver at once would send the same records
 
     async def started(self, call: Call) -> None:
-        """The call was answered: its Start record is durable when this returns, the live call about to be."""
-        self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
+        """The call was answered: its Start record and the live call are durable when this returns."""
+        put = self._try("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
+        live = asyncio.get_running_loop().create_task(put, name="live call")
         await self._spool([_record(call, "Start", call.answered_at or call.started_at)])
+        await asyncio.wait([live], timeout=PATIENCE_S)
 
     def changed(self, call: Call) -> None:
         """A limit of an answered call changed; a crash must not forget it."""

@@ -86,7 +86,8 @@ class Authentication:
         state = self._nonces.judge(proof.nonce, now)
         if state is not NonceState.VALID:
             self._metrics.auth(state.value)
-            raise self._challenge(request, now, stale=state is NonceState.STALE)
+            # also for a nonce of an earlier process: the phone then answers without asking its user (RFC 7616 3.3)
+            raise self._challenge(request, now, stale=True)
         count = _nonce_count(proof)
         if not await self._window.accept(proof.nonce, count, self._nonces.expires_at(proof.nonce)):
             self._metrics.auth("replayed")

@@ -261,6 +261,19 @@ class CallTable:
                 return Hop(call, call.callees[sender_tag], call.caller, False)
         raise Reject(481, rule="dialog")
 
+    def caller_of(self, response: Response, flow: Flow) -> Leg | None:
+        """The caller of the answered call that a repeated 2xx to its INVITE belongs to, None when there is none.
+
+        The response must come by the flow of the side that answered.
+        """
+        if not 200 <= response.status < 300 or response.cseq.method != "INVITE":
+            return None
+        for call in self._by_dialog.get(response.call_id, []):
+            callee = call.callees.get(response.to.tag)
+            if callee is not None and callee.flow == flow and call.caller.tag == response.from_.tag:
+                return call.caller if call.state is CallState.ANSWERED else None
+        return None
+
     def views(self) -> list[CallView]:
         """Calls in progress for people, oldest first."""
         return [

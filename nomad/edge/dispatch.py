@@ -41,9 +41,10 @@ from nomad.sip.events import (
     FlowClosed,
     RequestArrived,
     ResponseArrived,
+    StrayResponse,
 )
 from nomad.sip.headers import NameAddr
-from nomad.sip.message import Request
+from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class Dispatcher:
             self._acknowledge(event.request, event.flow)
         elif isinstance(event, BRANCH_EVENTS):
             self._parts.proxy.handle(event)
+        elif isinstance(event, StrayResponse):
+            self._answer_again(event.response, event.flow)
         elif isinstance(event, FlowClosed):
             tasks.spawn(self._parts.registrar.flow_closed(event.flow), name="flow")
 
@@ -322,6 +325,16 @@ class Dispatcher:
         flow = await switchboard.connect(trunk)
         copy = switchboard.outbound_copy(incoming, grant.display_name, grant.extension, number, trunk, flow, None)
         await self._parts.proxy.relay(relay, incoming.request, [Branch(copy, flow, PBX)])
+
+    def _answer_again(self, response: Response, flow: Flow) -> None:
+        """A 2xx to an INVITE of an earlier process, sent again because the ACK died with that one (RFC 6026 7.2)."""
+        try:
+            caller = self._parts.calls.caller_of(response, flow)
+            if caller is not None:
+                response.pop_first("via")
+                self._signalling.forward(response, caller.flow)
+        except SipError as error:
+            log.event(logger, "malformed", level=logging.DEBUG, peer=flow.remote[0], text=error.text)
 
     def _acknowledge(self, request: Request, flow: Flow) -> None:
         """The ACK of a 2xx: forwarded when its sender is the side it claims to be, dropped otherwise."""

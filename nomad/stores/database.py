@@ -21,7 +21,7 @@ from nomad.stores.worker import Worker
 
 LOCK_WAIT_S = 5.0  # another process holds SQLite's write lock
 CONNECT_TIMEOUT_S = 5
-GATHER_S = 0.02  # nobody's answer waits for this database, so writes may wait for company
+GATHER_S = 0.02  # writes that nobody's answer waits for may wait for company
 STATEMENT_TIMEOUT_MS = 10_000
 R = TypeVar("R")
 Insert = sqlite.Insert | postgresql.Insert
@@ -86,9 +86,9 @@ class Database:
         await self._writer.close()
         await self._reader.close()
 
-    async def write(self, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-        """Run a statement for rows; return when they are durable."""
-        await self._writer.write(statement, rows)
+    async def write(self, statement: Any, rows: Sequence[dict[str, Any]], *, urgent: bool = False) -> None:
+        """Run a statement for rows; return when they are durable. An urgent write waits for no company."""
+        await self._writer.write(statement, rows, urgent=urgent)
 
     async def read(self, work: Callable[[Connection], R]) -> R:
         """Run a query; it sees everything whose `write` has returned."""

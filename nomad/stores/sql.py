@@ -59,7 +59,7 @@ class SqlCalls:
             "data": call.data,
             "updated_at": call.updated_at,
         }
-        await self._database.write(self._put, [row])
+        await self._database.write(self._put, [row], urgent=True)
 
     async def remove(self, id: str) -> None:
         """Forget an ended call."""

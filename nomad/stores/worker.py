@@ -55,6 +55,7 @@ class _Job:
     work: Callable[[Any], Any] | None = None
     statement: Any = None
     rows: Sequence[Any] = ()
+    urgent: bool = False
     outcome: Any = None
     error: Exception | None = None
 
@@ -116,11 +117,14 @@ class Worker(Generic[S]):
         self._put(_Job(future, work=work))
         return future
 
-    def write(self, statement: Any, rows: Sequence[Any]) -> asyncio.Future[None]:
-        """Run a statement for rows; neighbours in the queue with the same statement become one call."""
+    def write(self, statement: Any, rows: Sequence[Any], *, urgent: bool = False) -> asyncio.Future[None]:
+        """Run a statement for rows; neighbours in the queue with the same statement become one call.
+
+        An urgent one waits for no company.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if rows:
-            self._put(_Job(future, statement=statement, rows=rows))
+            self._put(_Job(future, statement=statement, rows=rows, urgent=urgent))
         else:
             future.set_result(None)
         return future
@@ -150,11 +154,13 @@ class Worker(Generic[S]):
     def _take(self) -> list[_Job]:
         """Everything that waits, up to the limit; the order to stop is always the last."""
         batch = [self._jobs.get()]
-        if self._gather_s and self._thread is not None:
-            time.sleep(self._gather_s)
+        closes_at = time.monotonic() + self._gather_s
         while len(batch) < MAX_BATCH and (batch[-1].work is not None or batch[-1].statement is not None):
+            if batch[-1].urgent or batch[-1].work is not None:  # somebody waits
+                closes_at = 0.0
+            left = closes_at - time.monotonic()
             try:
-                batch.append(self._jobs.get_nowait())
+                batch.append(self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait())
             except queue.Empty:
                 break
         return batch

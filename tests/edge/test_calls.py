@@ -90,6 +90,28 @@ def test_side_is_found_by_both_tags() -> None:
         table.find(request("from", "to", "other@phone"), None)
 
 
+@pytest.mark.parametrize(
+    ("status", "method", "tag", "flow", "known"),
+    [
+        (200, "INVITE", "to", PBX, True),
+        (180, "INVITE", "to", PBX, False),
+        (486, "INVITE", "to", PBX, False),
+        (200, "BYE", "to", PBX, False),
+        (200, "INVITE", "other", PBX, False),
+        (200, "INVITE", "to", PHONE, False),  # not from the side that answered
+    ],
+)
+def test_a_repeated_answer_finds_its_caller(status: int, method: str, tag: str, flow: Flow, known: bool) -> None:
+    table = CallTable()
+    made = answered(table, call())
+    again = response(status, tag)
+    for name, value in (("from", "<sip:a@x>;tag=from"), ("call-id", "id@phone"), ("cseq", f"1 {method}")):
+        again.add(name, value)
+    assert (table.caller_of(again, flow) is made.caller) is known
+    table.end(made, at=1020.0)
+    assert table.caller_of(again, flow) is None
+
+
 def test_token_in_our_route_must_name_the_call_of_the_call_id() -> None:
     table = CallTable()
     made, other = answered(table, call("c1")), answered(table, call("c2"))
