@@ -61,10 +61,10 @@ class Sip(Struct, frozen=True):
     origins: tuple[str, ...] = ()
     """Origins that may open a WebSocket; empty: `https://` with the domain and its aliases (restart)."""
     digest: tuple[str, ...] = ()
-    """Challenges to offer, in order (restart); phones take the first that they know. Empty: MD5 and SHA-256 with the
-    embedded RADIUS server, MD5 alone with others, because rlm_digest of FreeRADIUS knows nothing else."""
+    """Challenges to offer, in order (restart); phones take the first that they know. Empty: MD5, and SHA-256 first to
+    phones that are known to take it, unless RADIUS servers are named (rlm_digest of FreeRADIUS knows MD5 only)."""
     digest_rule: tuple[DigestRule, ...] = ()
-    """Other offers (restart). Empty: MD5 alone to baresip 1, SHA-256 first to Linphone, as far as `digest` has them."""
+    """Other offers (restart). Empty: what is known of phones in the field, as far as `digest` names it."""
     digest_qop: tuple[str, ...] = ("auth",)
     """Quality of protection to offer: "auth", "auth-int" or both (restart)."""
     nonce_lifetime_s: int = 300

@@ -11,16 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from nomad.config import Config, DigestRule
+from nomad.config import ALGORITHMS, Config, DigestRule
 
 MAX_AGENT_CHARS = 200
-# Seen in the field: baresip 1.x does not register when any challenge names another algorithm than MD5; SIPp 3.6, sipsak
-# and JsSIP fail when another comes first; Linphone takes the first. Nobody is harmed by MD5 first, so that is what the
-# unknown get, and who is known to do better is offered better first.
+# Seen in the field: baresip 1.x does not register when any challenge names another algorithm than MD5, and SIP.js looks
+# at the last challenge only; SIPp 3.6, sipsak and JsSIP fail when another comes first; Linphone takes the first. Since
+# phones are to take the first that they know, a second one after MD5 brings nothing: the unknown get MD5 alone, and who
+# is known to do better is offered better first.
 FIELD_RULES = (
-    DigestRule(user_agent=r"^baresip(?! v?(?:[2-9]|[1-9]\d))", offer=("MD5",)),
+    DigestRule(user_agent=r"^baresip(?! v?(?:[2-9]|[1-9]\d))|^SIP\.js|^JsSIP", offer=("MD5",)),
     DigestRule(user_agent=r"^linphone", offer=("SHA-256", "MD5")),
 )
+UNKNOWN_PHONE = ("MD5",)
+UNKNOWN_SERVER = ("MD5",)  # what rlm_digest of FreeRADIUS knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,17 @@ class Offers:
     def of(cls, config: Config) -> Offers:
         """Those of a configuration; without rules of its own, what is known of phones in the field."""
         sip = config.sip
-        embedded = config.radius is None or config.radius.embedded
-        algorithms = sip.digest or (("MD5", "SHA-256") if embedded else ("MD5",))
+        default = sip.digest or UNKNOWN_PHONE
         if sip.digest_rule:
-            return cls(algorithms, sip.digest_rule)
+            return cls(default, sip.digest_rule)
+        embedded = config.radius is None or config.radius.embedded
+        usable = sip.digest or (ALGORITHMS if embedded else UNKNOWN_SERVER)
         known = []
         for rule in FIELD_RULES:
-            offer = tuple(name for name in rule.offer if name in algorithms)
-            if offer:
+            offer = tuple(name for name in rule.offer if name in usable)
+            if offer and (sip.digest or rule.offer[0] not in UNKNOWN_PHONE):
                 known.append(DigestRule(user_agent=rule.user_agent, offer=offer))
-        return cls(algorithms, known)
+        return cls(default, known)
 
     def to(self, agent: str, names: Iterable[str]) -> tuple[str, ...]:
         """What to offer a phone with this User-Agent; `names` is what is known of the person: login, addresses."""

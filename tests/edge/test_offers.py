@@ -21,6 +21,7 @@ from radius.digest import Digest as RadiusDigest
 from radius.digest import make_ha1, response_for
 
 DOMAIN = "inria.example"
+BOTH = Sip(digest=("MD5", "SHA-256"))
 BARESIP = "baresip v1.0.0 (x86_64/linux)"
 
 
@@ -105,25 +106,43 @@ def answer(
     return message(f"Proxy-Authorization: {credentials}", body=body, method=method, agent=agent)
 
 
-def test_what_is_known_of_phones_in_the_field() -> None:
-    offers = Offers.of(Config(domain=DOMAIN, sip=Sip()))
-    assert offers.to(BARESIP, ()) == ("MD5",)
-    assert offers.to("baresip v1.1.0 (x86_64/Linux)", ()) == ("MD5",)
-    assert offers.to("baresip v3.10.1 (x86_64/Linux)", ()) == ("MD5", "SHA-256")
-    assert offers.to("Linphonec/5.1.65 (belle-sip/5.1.65)", ()) == ("SHA-256", "MD5")
-    assert offers.to("", ()) == offers.to("sipsak 0.9.8.1", ()) == ("MD5", "SHA-256")
+def offers_of(*digest: str) -> Offers:
+    return Offers.of(Config(domain=DOMAIN, sip=Sip(digest=digest)))
+
+
+@pytest.mark.parametrize(
+    ("agent", "by_default", "weaker_first", "stronger_first"),
+    [
+        ("baresip v1.0.0 (x86_64/linux)", "MD5", "MD5", "MD5"),
+        ("baresip v1.1.0 (x86_64/Linux)", "MD5", "MD5", "MD5"),
+        ("baresip v3.10.1 (x86_64/Linux)", "MD5", "MD5 SHA-256", "SHA-256 MD5"),
+        ("SIP.js/0.21.1", "MD5", "MD5", "MD5"),
+        ("JsSIP 3.13.8", "MD5", "MD5", "MD5"),
+        ("sipsak 0.9.8.1", "MD5", "MD5 SHA-256", "SHA-256 MD5"),
+        ("", "MD5", "MD5 SHA-256", "SHA-256 MD5"),
+        ("Linphonec/5.1.65 (belle-sip/5.1.65)", "SHA-256 MD5", "SHA-256 MD5", "SHA-256 MD5"),
+        ("Some phone 7", "MD5", "MD5 SHA-256", "SHA-256 MD5"),
+    ],
+)
+def test_what_is_known_of_phones(agent: str, by_default: str, weaker_first: str, stronger_first: str) -> None:
+    for offers, wanted in (
+        (offers_of(), by_default),
+        (offers_of("MD5", "SHA-256"), weaker_first),
+        (offers_of("SHA-256", "MD5"), stronger_first),
+    ):
+        assert " ".join(offers.to(agent, ())) == wanted
 
 
 def test_what_is_known_of_phones_adds_no_algorithm() -> None:
-    assert Offers.of(Config(domain=DOMAIN, sip=Sip(digest=("MD5",)))).to("Linphonec/5.1.65", ()) == ("MD5",)
-    assert Offers.of(Config(domain=DOMAIN, sip=Sip(digest=("SHA-256",)))).to(BARESIP, ()) == ("SHA-256",)
+    assert offers_of("MD5").to("Linphonec/5.1.65", ()) == ("MD5",)
+    assert offers_of("SHA-256").to(BARESIP, ()) == ("SHA-256",)
 
 
 def test_a_radius_server_that_we_do_not_know_gets_md5_only() -> None:
     radius = Radius(auth=("192.0.2.8",), acct=("192.0.2.8",))
     assert Offers.of(Config(domain=DOMAIN, radius=radius)).to("Linphonec/5.1.65", ()) == ("MD5",)
     both = Sip(digest=("SHA-256", "MD5"))
-    assert Offers.of(Config(domain=DOMAIN, radius=radius, sip=both)).to("", ()) == ("SHA-256", "MD5")
+    assert Offers.of(Config(domain=DOMAIN, radius=radius, sip=both)).to("x", ()) == ("SHA-256", "MD5")
 
 
 def test_rules_of_the_configuration_replace_what_is_known() -> None:
@@ -161,7 +180,7 @@ async def test_every_algorithm_lets_in(algorithm: str) -> None:
 
 
 async def test_session_variants_are_refused_with_a_reason() -> None:
-    made, directory = authentication()
+    made, directory = authentication(BOTH)
     _, (challenge, _) = await challenges(made, message())
     reject, again = await challenges(made, answer(challenge, algorithm="MD5-sess"))
     assert (reject.status, reject.reason) == (407, "Digest algorithm was not offered: no -sess variant is")
@@ -208,14 +227,14 @@ async def test_auth_int_covers_the_body(algorithm: str) -> None:
 
 
 async def test_auth_int_is_refused_where_it_was_not_offered() -> None:
-    made, _ = authentication()
+    made, _ = authentication(BOTH)
     _, (challenge, _) = await challenges(made, message())
     reject, _ = await challenges(made, answer(challenge, qop="auth-int"))
     assert (reject.status, reject.reason) == (407, "Digest qop was not offered")
 
 
 async def test_an_old_nonce_is_stale_and_a_used_count_too() -> None:
-    made, _ = authentication()
+    made, _ = authentication(BOTH)
     _, (challenge, _) = await challenges(made, message())
     await made.identify(answer(challenge))
     _, again = await challenges(made, answer(challenge))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.harness.edge import Edge
 from tests.harness.people import DOMAIN
-from tests.harness.pki import Pki
+from tests.harness.pki import Certificate, Pki
 from tests.harness.ports import HOST, free_port
 
 
@@ -15,13 +17,35 @@ class SecureEdge(Edge):
     """An edge that listens on UDP and TCP at `port`, and with `pki` on TLS and WSS at ports of their own."""
 
     def __init__(
-        self, folder: Path, *, pbx: str, port: int = 0, pki: Pki | None = None, sip: Sequence[str] = ()
+        self,
+        folder: Path,
+        *,
+        pbx: str,
+        port: int = 0,
+        pki: Pki | None = None,
+        origin: str = "",
+        sip: Sequence[str] = (),
     ) -> None:
-        """`sip` are lines of the table [sip], or of tables below it."""
+        """`sip` are lines of the table [sip], or of tables below it; pages of `origin` may open a WebSocket."""
         self.tls_port, self.wss_port = free_port(), free_port()
         self._certificate = pki.issue("edge") if pki else None
+        self._origin = origin
         self._sip = tuple(sip)
         super().__init__(folder, pbx=pbx, port=port)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What it shows over TLS."""
+        assert self._certificate is not None
+        return self._certificate
+
+    def handshake(self, context: ssl.SSLContext) -> str | None:
+        """Connect over TLS; the version that was agreed. Raises `OSError`."""
+        with (
+            socket.create_connection((HOST, self.tls_port), 5) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as wrapped,
+        ):
+            return wrapped.version()
 
     def _config(self, *arguments: object) -> str:
         text: str = super()._config(*arguments)  # type: ignore[arg-type]  # passed on as they are
@@ -31,7 +55,7 @@ class SecureEdge(Edge):
         if self._certificate:
             addresses += [f"tls:{HOST}:{self.tls_port}", f"wss:{HOST}:{self.wss_port}"]
             lines[:0] = [f'certificate = "{self._certificate.certificate}"', f'private_key = "{self._certificate.key}"']
-            lines[:0] = ['origins = ["*"]']
+            lines[:0] = [f'origins = ["{self._origin}"]'] if self._origin else []
         listen = ", ".join(f'"{address}"' for address in addresses)
         kept = [line for line in text.splitlines() if not line.startswith("listen = [")]
         kept.insert(kept.index("[sip]") + 1, "\n".join([f"listen = [{listen}]", *lines]))
