@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from nomad.sip.events import Flow
@@ -9,6 +10,8 @@ from nomad.sip.headers import Via
 from nomad.sip.uri import Uri
 
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "ws": 80, "wss": 443, "tls": 5061}
+SECURE = ("tls", "wss")
+ADDRESS = re.compile(r"[0-9.]+|[^:]*:.*")  # of IPv4 or IPv6
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised here, not listened on
 
 
@@ -75,9 +78,15 @@ class OwnAddresses:
         return f"<sip:{self._place(flow)};lr;c={token}>"
 
     def service_route(self, flow: Flow) -> str:
-        """Service-Route value for a phone on this flow (RFC 3608), "" when we do not know how it reaches us."""
+        """Service-Route value for a phone on this flow (RFC 3608), "" when we do not know one that works.
+
+        Over TLS it must be a name: a phone that connects anew would look for it in the certificate (RFC 5922 7.3).
+        """
         place = self._place(flow)
-        return "" if any(place.startswith((f"{host}:", f"[{host}]:")) for host in WILDCARDS) else f"<sip:{place};lr>"
+        host = _bare(self.sent_by(flow).rpartition(":")[0])
+        if host in WILDCARDS or (flow.transport in SECURE and ADDRESS.fullmatch(host)):
+            return ""
+        return f"<sip:{place};lr>"
 
     def _place(self, flow: Flow) -> str:
         transport = "" if flow.transport == "udp" else f";transport={flow.transport}"

@@ -2,6 +2,7 @@ import pytest
 
 from nomad.edge.addresses import OwnAddresses
 from nomad.sip.events import Flow
+from nomad.sip.headers import Via
 from nomad.sip.uri import Uri
 
 OWN = OwnAddresses(
@@ -44,3 +45,28 @@ def test_record_route_names_transport_and_call() -> None:
     flow = Flow("tcp", ("2001:db8::1", 5060), ("2001:db8::2", 9), 3)
     own = OwnAddresses(["x"], [("tcp", "2001:db8::1", 5060)])
     assert own.record_route(flow, "abc") == "<sip:[2001:db8::1]:5060;transport=tcp;lr;c=abc>"
+
+
+@pytest.mark.parametrize(
+    ("transport", "host", "outside", "route"),
+    [
+        ("udp", "192.0.2.1", "", "<sip:192.0.2.1:5060;lr>"),
+        ("tcp", "2001:db8::1", "", "<sip:[2001:db8::1]:5060;transport=tcp;lr>"),
+        ("udp", "0.0.0.0", "", ""),
+        ("tcp", "::", "", ""),
+        ("udp", "0.0.0.0", "203.0.113.7", "<sip:203.0.113.7:5060;lr>"),
+        ("tls", "192.0.2.1", "", ""),
+        ("wss", "2001:db8::1", "", ""),
+        ("tls", "0.0.0.0", "sip.inria.example", "<sip:sip.inria.example:5060;transport=tls;lr>"),
+    ],
+)
+def test_service_route_is_one_that_phones_can_use(transport: str, host: str, outside: str, route: str) -> None:
+    own = OwnAddresses(["x"], [(transport, host, 5060)], outside=outside)
+    assert own.service_route(Flow(transport, (host, 5060), ("198.51.100.1", 9), 1)) == route
+
+
+def test_our_own_via_is_known() -> None:
+    assert OWN.wrote(Via.parse("SIP/2.0/UDP 203.0.113.7:5060;branch=z9hG4bK1"))
+    assert OWN.wrote(Via.parse("SIP/2.0/UDP [2001:DB8::1];branch=z9hG4bK1"))
+    assert not OWN.wrote(Via.parse("SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK1"))
+    assert not OWN.wrote(Via.parse("SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK1"))
