@@ -22,6 +22,7 @@ DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 5062, "wss": 5063}
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 AT_PATH = re.compile(r" - at `([^`]*)`")
 DISCONNECT_PORT = 3799  # RFC 5176 2.1
+RADSEC = "radsec:"  # before a RADIUS server that is reached over TLS
 T = TypeVar("T")
 Words = str | tuple[str, ...]
 
@@ -93,7 +94,8 @@ class Radius(Struct, frozen=True):
     """RADIUS servers. Without any, Nomad starts its own server on loopback, over [directory]."""
 
     auth: tuple[str, ...] = ()
-    """host:port of authentication servers, in order of preference; neither these nor `acct`: the embedded server."""
+    """host:port of authentication servers, in order of preference; "radsec:host:port" for RADIUS over TLS. Neither
+    these nor `acct`: the embedded server."""
     acct: tuple[str, ...] = ()
     """host:port of accounting servers, in order of preference."""
     secret_file: str = ""
@@ -102,6 +104,12 @@ class Radius(Struct, frozen=True):
     """Digest attributes: "sterman" (206, 207) or "rfc5090" (103 to 122)."""
     timeout_s: float = 2.0
     """How long one request may take over all tries and servers."""
+    certificate: str = ""
+    """PEM certificate that we show to RadSec servers (RFC 6614; restart)."""
+    private_key: str = ""
+    """PEM key of `certificate`; "" when the certificate's file holds it (restart)."""
+    ca_file: str = ""
+    """Authority that signs the RadSec servers' certificates (restart)."""
     nas_identifier: str = ""
     """NAS-Identifier; "" means the domain."""
     disconnect_listen: str = ""
@@ -470,15 +478,34 @@ def _check_radius(config: Config) -> list[str]:
             problems.append(f"radius.{role}: is empty; name at least one server, as in '127.0.0.1:1812'")
         for index, server in enumerate(getattr(radius, role)):
             try:
-                split_host_port(server, 1812)
+                split_host_port(server.removeprefix(RADSEC), 1812)
             except ValueError as error:
                 problems.append(f"radius.{role}[{index}]: {error}")
     if radius.dialect not in ("sterman", "rfc5090"):
         problems.append(f"radius.dialect: '{radius.dialect}' is neither 'sterman' nor 'rfc5090'")
-    if not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
-        problems.append("radius.secret_file: is missing; name a file, or set NOMAD_RADIUS_SECRET")
     if radius.timeout_s <= 0:
         problems.append("radius.timeout_s: must be above 0")
+    return problems + _check_protection(config, radius)
+
+
+def _check_protection(config: Config, radius: Radius) -> list[str]:
+    """Shared secrets for UDP, certificates for RadSec, and no falling back from one to the other."""
+    problems = []
+    for role in ("auth", "acct"):
+        over_tls = {server.startswith(RADSEC) for server in getattr(radius, role)}
+        if len(over_tls) > 1:
+            problems.append(f"radius.{role}: mixes RadSec and UDP; a TLS failure would fall back to UDP")
+    servers = [server.startswith(RADSEC) for server in (*radius.auth, *radius.acct)]
+    if any(servers):
+        problems += [
+            f"radius.{key}: is missing; RadSec needs certificates on both sides"
+            for key in ("certificate", "ca_file")
+            if not getattr(radius, key)
+        ]
+        for key in ("certificate", "private_key", "ca_file"):
+            problems += _missing_file(config, f"radius.{key}", getattr(radius, key))
+    if not all(servers) and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
+        problems.append("radius.secret_file: is missing; name a file, or set NOMAD_RADIUS_SECRET")
     return problems
 
 
@@ -500,7 +527,8 @@ def _check_orders(radius: Radius) -> list[str]:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
             problems.append(f"radius.disconnect_clients[{index}]: '{text}' is no address or network")
-    if radius.embedded and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
+    over_tls = all(server.startswith(RADSEC) for server in (*radius.auth, *radius.acct))  # or the embedded server
+    if over_tls and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
         problems.append("radius.secret_file: is missing; disconnect clients need a secret (or NOMAD_RADIUS_SECRET)")
     return problems
 

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from nomad import log
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
 from nomad.clock import Clock
-from nomad.config import DISCONNECT_PORT, Config, ConfigError, Radius, secret, split_host_port
+from nomad.config import DISCONNECT_PORT, RADSEC, Config, ConfigError, Radius, secret, split_host_port
 from nomad.metrics import Metrics
 from nomad.ports import OrderTaker, Unavailable
+from radius import radsec
 from radius.client import Pool, Server, Settings
 from radius.config import Attributes as RadiusAttributes
 from radius.config import Config as RadiusConfig
@@ -65,15 +66,15 @@ class RadiusServers:
         if self._table.embedded:
             auth, acct = await self._start_embedded()
         else:
-            shared = secret(self._config, self._table.secret_file, VARIABLE)
-            auth = [Server(*split_host_port(text, AUTH_PORT), shared) for text in self._table.auth]
-            acct = [Server(*split_host_port(text, ACCT_PORT), shared) for text in self._table.acct]
+            auth = [self._server(text, AUTH_PORT) for text in self._table.auth]
+            acct = [self._server(text, ACCT_PORT) for text in self._table.acct]
         nas = self.nas_identifier
         self.authenticator = RadiusAuthenticator(
             await self._open(auth, "auth"),
             dialect=self._table.dialect,
             nas_identifier=nas,
-            take_ha1=remembers_verdicts(self._table) and all(is_loopback(server.host) for server in auth),
+            take_ha1=remembers_verdicts(self._table)
+            and all(server.tls is not None or is_loopback(server.host) for server in auth),
         )
         self.sink = RadiusAccounting(await self._open(acct, "acct"), nas_identifier=nas)
 
@@ -117,6 +118,22 @@ class RadiusServers:
             raise ConfigError(str(error)) from None
         self.embedded = server
         return [Server(*server.auth, server.secret)], [Server(*server.acct, server.secret)]
+
+    def _server(self, text: str, port: int) -> Server:
+        """A named server; "radsec:" stands for TLS and for nothing but TLS."""
+        if not text.startswith(RADSEC):
+            return Server(*split_host_port(text, port), secret(self._config, self._table.secret_file, VARIABLE))
+        config, table = self._config, self._table
+        try:
+            context = radsec.client_context(
+                certificate=config.path(table.certificate),
+                key=config.path(table.private_key) if table.private_key else None,
+                ca=config.path(table.ca_file),
+            )
+        except RadiusConfigError as error:
+            raise ConfigError(str(error)) from None
+        host, number = split_host_port(text.removeprefix(RADSEC), radsec.PORT)
+        return Server(host, number, radsec.SECRET, context)
 
     async def _open(self, servers: list[Server], kind: str) -> Pool:
         settings = Settings(timeout_s=self.timeout_s, nas_identifier=self.nas_identifier)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from radius.entries import Names
 from radius.errors import ConfigError
 from radius.handler import Rules
 from radius.ports import Client
+from radius.radsec import SECRET, server_context
 from radius.server import Clients
 
 Words = str | tuple[str, ...]
@@ -32,6 +34,18 @@ class Listen(Struct, frozen=True):
 
     auth: str = "127.0.0.1:1812"
     acct: str = "127.0.0.1:1813"
+    radsec: str = ""
+    """For RADIUS over TLS (RFC 6614), both roles; "" for none. Needs [tls]."""
+
+
+class Tls(Struct, frozen=True):
+    """Certificates for RADIUS over TLS, PEM files."""
+
+    certificate: str
+    ca_file: str
+    """Authority that signs the clients' certificates."""
+    private_key: str = ""
+    """"" when the certificate's file holds it."""
 
 
 class ClientTable(Struct, frozen=True):
@@ -45,7 +59,11 @@ class ClientTable(Struct, frozen=True):
     require_message_authenticator: bool = True
     """False only for old clients that cannot sign: then a forger can make the server answer (CVE-2024-3596)."""
     digest_ha1: bool = False
-    """Tell it the HA1 of people whose digest was right, as good as a password: loopback addresses only."""
+    """Tell it the HA1 of people whose digest was right, as good as a password: loopback or RadSec only."""
+    radsec: bool = False
+    """Comes over TLS and never over UDP; then there is no secret."""
+    certificate_name: str = ""
+    """DNS name that its certificate must have; "" for any that the authority signed."""
 
 
 class Attributes(Struct, frozen=True):
@@ -104,6 +122,7 @@ class Config(Struct, frozen=True):
     client: tuple[ClientTable, ...]
     directory: DirectoryTable
     listen: Listen = Listen()
+    tls: Tls | None = None
     domains: tuple[str, ...] = ()
     """Domains that people may put behind their login, and in which their login is a SIP address."""
     realms: tuple[str, ...] = ()
@@ -120,25 +139,38 @@ class Config(Struct, frozen=True):
         """A file named in the configuration."""
         return Path(self.folder, name)
 
-    def clients(self) -> Clients:
-        """The clients with their secrets. Raises `ConfigError`."""
+    def clients(self, *, radsec: bool = False) -> Clients:
+        """The clients with their secrets, those over UDP or those over TLS. Raises `ConfigError`."""
         found = {}
         for place, table in enumerate(self.client):
             try:
-                parsed = ipaddress.ip_network(table.address, strict=False)
-                network = str(parsed)
+                network = ipaddress.ip_network(table.address, strict=False)
             except ValueError:
                 raise ConfigError(f"client[{place}].address: '{table.address}' is no address or network") from None
-            secret = self.secret(table.secret_file, "NOMAD_RADIUS_SECRET")
+            secret = SECRET if table.radsec else self.secret(table.secret_file, "NOMAD_RADIUS_SECRET")
             if not secret:
                 raise ConfigError(
                     f"client[{place}].secret_file: is missing or empty; name a file, or set NOMAD_RADIUS_SECRET"
                 )
-            name = table.name or table.address
-            if table.digest_ha1 and not parsed.is_loopback:
-                raise ConfigError(f"client[{place}].digest_ha1: {table.address} is not loopback; secrets would travel")
-            found[network] = Client(name, secret, table.require_message_authenticator, table.digest_ha1)
+            if table.digest_ha1 and not (network.is_loopback or table.radsec):
+                raise ConfigError(
+                    f"client[{place}].digest_ha1: {table.address} is not loopback; secrets would travel, use radsec"
+                )
+            if table.radsec is radsec:
+                name = table.name or table.address
+                found[str(network)] = Client(name, secret, table.require_message_authenticator, table.digest_ha1)
         return Clients(found)
+
+    def certificate_names(self) -> dict[str, str]:
+        """By client name, the name that its certificate must have."""
+        return {table.name or table.address: table.certificate_name for table in self.client if table.certificate_name}
+
+    def server_tls(self) -> ssl.SSLContext:
+        """For RADIUS over TLS. Raises `ConfigError`."""
+        if self.tls is None:
+            raise ConfigError("listen.radsec: needs [tls] with certificate and ca_file")
+        key = self.path(self.tls.private_key) if self.tls.private_key else None
+        return server_context(certificate=self.path(self.tls.certificate), key=key, ca=self.path(self.tls.ca_file))
 
     def rules(self) -> Rules:
         """How the server answers."""
@@ -175,6 +207,9 @@ def load(path: Path) -> Config:
         config = msgspec.convert(tree, Config)
         config = msgspec.structs.replace(config, folder=str(path.parent.resolve()))
         config.clients()
+        if config.listen.radsec:
+            split_address(config.listen.radsec)
+            config.server_tls()
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path}: {_readable(str(error))}") from None
     return config

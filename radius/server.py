@@ -1,16 +1,17 @@
 """RADIUS server for asyncio: datagrams to verified requests to replies, with duplicates answered from a cache.
 
-RFC 2865, 2866, 5080 2.2.2, 5997. Strangers and unsigned requests are dropped and counted. RADIUS over TLS (RFC 6614)
-would be a second shell around `Server.receive`.
+RFC 2865, 2866, 5080 2.2.2, 5997. Strangers and unsigned requests are dropped and counted. `radsec.py` is
+the shell for RADIUS over TLS (RFC 6614).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,9 +92,17 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
 
-    def receive(self, data: bytes, address: Address) -> None:
-        """One datagram."""
-        client = self._clients.find(address[0])
+    def receive(
+        self,
+        data: bytes,
+        address: Address,
+        *,
+        client: Client | None = None,
+        send: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """One packet: a datagram, or of a `client` whose connection takes the reply with `send`."""
+        client = client or self._clients.find(address[0])
+        answer = send or functools.partial(self._send, address=address)
         if client is None:
             self._drop("unknown-client", "no such client", address)
             return
@@ -115,17 +124,19 @@ class Server:
         if known is not None:
             self.counters.duplicates += 1
             if known:
-                self._send(known, address)
+                answer(known)
             return
         if len(self._working) >= MAX_WORKING:
             self._duplicates.forget(key)
             self._drop("overload", "too many requests wait for the directory", address)
             return
-        task = asyncio.create_task(self._work(request, client, address, key))
+        task = asyncio.create_task(self._work(request, client, address, key, answer))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _work(self, request: Packet, client: Client, address: Address, key: Any) -> None:
+    async def _work(
+        self, request: Packet, client: Client, address: Address, key: Any, answer: Callable[[bytes], None]
+    ) -> None:
         data = b""
         try:
             reply = await self._handler.handle(request, client)
@@ -142,7 +153,7 @@ class Server:
             return
         self._duplicates.answer(key, data)
         self.counters.replies += 1
-        self._send(data, address)
+        answer(data)
 
     def _encode(self, reply: Reply, request: Packet, client: Client) -> bytes:
         status = request.code == Code.STATUS_SERVER

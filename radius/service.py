@@ -26,6 +26,7 @@ from radius.handler import DirectoryHandler
 from radius.ldif import LdifDirectory
 from radius.packet import Code
 from radius.ports import Directory
+from radius.radsec import RadsecListener
 from radius.server import Server
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ class Service:
         )
         self.auth = Server(clients, handler, codes=[Code.ACCESS_REQUEST], status_code=Code.ACCESS_ACCEPT)
         self.acct = Server(clients, handler, codes=[Code.ACCOUNTING_REQUEST], status_code=Code.ACCOUNTING_RESPONSE)
+        self._radsec_at = split_address(config.listen.radsec) if config.listen.radsec else None
+        self._radsec_tls = config.server_tls() if config.listen.radsec else None
+        self._radsec = RadsecListener(
+            config.clients(radsec=True), auth=self.auth, acct=self.acct, names=config.certificate_names()
+        )
+        self.radsec_address = ("", 0)
 
     @property
     def addresses(self) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -115,9 +122,12 @@ class Service:
         """Begin to serve."""
         await self.auth.start(self._sockets[0])
         await self.acct.start(self._sockets[1])
+        if self._radsec_at is not None and self._radsec_tls is not None:
+            self.radsec_address = await self._radsec.start(*self._radsec_at, self._radsec_tls)
 
     async def close(self) -> None:
         """Stop serving, store what is left."""
+        await self._radsec.close()
         await self.auth.close()
         await self.acct.close()
         if self._ledger is not None:

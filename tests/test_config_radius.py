@@ -61,3 +61,27 @@ def test_who_may_disconnect(tmp_path: Path, listen: str) -> None:
 def test_what_cannot_be(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         load(tmp_path, text)
+
+
+RADSEC = 'auth = ["radsec:a", "radsec:b:2084"]\nacct = ["radsec:a"]\n'
+
+
+def test_radsec_needs_no_secret_but_certificates(tmp_path: Path) -> None:
+    for name in ("edge.pem", "ca.pem"):
+        (tmp_path / name).write_text("")
+    certificates = 'certificate = "edge.pem"\nca_file = "ca.pem"'
+    assert load(tmp_path, RADSEC + certificates).radius is not None
+    for text, problem in (
+        (RADSEC, "radius.certificate: is missing; RadSec needs"),
+        (RADSEC + 'certificate = "edge.pem"', "radius.ca_file: is missing"),
+        (RADSEC + certificates.replace("edge", "gone"), "radius.certificate: file .* does not exist"),
+        (RADSEC.replace("radsec:b:2084", "b") + certificates, "radius.auth: mixes RadSec and UDP"),
+        (RADSEC.replace("radsec:b:2084", "radsec:b:x") + certificates, r"radius.auth\[1\]"),
+        (RADSEC.replace('acct = ["radsec:a"]', 'acct = ["a"]') + certificates, "radius.secret_file: is missing"),
+        (
+            RADSEC + certificates + '\ndisconnect_listen = "127.0.0.1"\ndisconnect_clients = ["::1"]',
+            "radius.secret_file: is missing; disconnect clients",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            load(tmp_path, text)

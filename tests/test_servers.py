@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nomad import config
@@ -14,8 +15,12 @@ from nomad.metrics import Metrics
 from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Vouched, Whom
 from nomad.servers import RadiusServers, embedded_config, is_loopback
 from radius import digest
+from radius.config import ClientTable, Listen, Tls
 from radius.digest import Digest
+from radius.service import Service
+from tests.harness.debian import require
 from tests.harness.people import ALICE, DOMAIN, SAMPLE, ldif
+from tests.harness.pki import Pki
 from tests.harness.ports import HOST, free_port
 
 
@@ -119,3 +124,36 @@ def test_the_directory_of_the_edge_is_that_of_its_server(tmp_path: Path) -> None
     made = embedded_config(load(tmp_path, ""))
     assert (made.directory.url, made.domains, made.realms) == ("file:people.ldif", (DOMAIN,), (DOMAIN,))
     assert made.detail == "detail.jsonl"
+
+
+async def test_radsec_servers_may_tell_secrets(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    require("openssl")
+    pki = Pki(tmp_path_factory.mktemp("pki"))
+    ours, theirs = pki.issue("edge"), pki.issue("radius")
+    made = load(tmp_path, "")
+    service = Service(
+        msgspec.structs.replace(
+            embedded_config(made),
+            client=(ClientTable(address=HOST, radsec=True, digest_ha1=True),),
+            listen=Listen(auth=f"{HOST}:0", acct=f"{HOST}:0", radsec=f"{HOST}:0"),
+            tls=Tls(certificate=str(theirs.certificate), private_key=str(theirs.key), ca_file=str(pki.ca)),
+        )
+    )
+    await service.start()
+    port = service.radsec_address[1]
+    text = f'auth = ["radsec:localhost:{port}"]\nacct = ["radsec:{HOST}:{port}"]\ncertificate = "{ours.certificate}"\n'
+    servers = RadiusServers(load(tmp_path, f'{text}private_key = "{ours.key}"\nca_file = "{pki.ca}"'), Metrics())
+    await servers.start()
+    try:
+        answer = await servers.authenticator.vouch(proof_of(ALICE.password, algorithm="SHA-256"))
+        assert isinstance(answer, Vouched)
+        assert answer.ha1 == digest.make_ha1("SHA-256", ALICE.login, DOMAIN, ALICE.password)
+        await servers.sink.send(AccountingRecord("1", "1", "Start", ALICE.login, 0.0))
+        assert [name for name, _ in servers.states()] == [f"radsec:localhost:{port}", f"radsec:{HOST}:{port}"]
+    finally:
+        await servers.close()
+        await service.close()
+    (tmp_path / "no.pem").write_text("no certificate")
+    broken = load(tmp_path, f'{text.replace(str(ours.certificate), "no.pem")}ca_file = "{pki.ca}"')
+    with pytest.raises(ConfigError, match="radsec"):
+        await RadiusServers(broken, Metrics()).start()

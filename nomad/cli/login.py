@@ -101,7 +101,7 @@ def _one_server_each(config: Config, server: str) -> list[tuple[str, Config]]:
     """A configuration for each server to ask, by its name."""
     import msgspec
 
-    from nomad.config import Radius, secret, split_host_port
+    from nomad.config import RADSEC, Radius, secret, split_host_port
 
     quiet = msgspec.structs.replace(config.accounting, detail="")
     config = msgspec.structs.replace(config, accounting=quiet)
@@ -110,10 +110,11 @@ def _one_server_each(config: Config, server: str) -> list[tuple[str, Config]]:
         return [(EMBEDDED, config)]
     try:
         for text in (server,) if server else table.auth:
-            split_host_port(text, 1812)
+            split_host_port(text.removeprefix(RADSEC), 1812)
     except ValueError as error:
         raise Failure(f"--server {error}") from None
-    if not secret(config, table.secret_file, "NOMAD_RADIUS_SECRET"):
+    over_tls = (server or table.auth[0]).startswith(RADSEC)
+    if not over_tls and not secret(config, table.secret_file, "NOMAD_RADIUS_SECRET"):
         raise Failure("radius.secret_file: is missing; name a file, or set NOMAD_RADIUS_SECRET")
     return [
         (text, msgspec.structs.replace(config, radius=msgspec.structs.replace(table, auth=(text,), acct=(text,))))

@@ -1,0 +1,254 @@
+"""How packets reach one server: connected UDP sockets (RFC 2865), or TLS connections (RFC 6614).
+
+A channel carries 256 requests in flight, that is one socket or one connection. What cannot be sent, and what comes
+back, is told to the owner; which request that concerns is the owner's part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Any, Protocol
+
+from radius.errors import PacketError, RadiusUnavailable
+from radius.radsec import HANDSHAKE_S, MAX_UNREAD_BYTES, Framer
+
+RECEIVE_BYTES = 4097  # one more than a packet may have
+READS_PER_WAKE = 32
+SOCKET_BUFFER_BYTES = 1 << 20
+RECONNECT_S = 0.2  # at least this long between two tries to connect
+
+
+class Owner(Protocol):
+    """Who uses lines."""
+
+    def received(self, channel: int, data: bytes) -> None:
+        """A packet came."""
+
+    def refused(self, channel: int, why: str) -> None:
+        """Nothing that is in flight on the channel will be answered."""
+
+    def connected(self, channel: int) -> None:
+        """A connection is there anew; what was sent before is lost."""
+
+
+class Lines(Protocol):
+    """Channels to one server."""
+
+    async def resolve(self) -> None:
+        """Look up the server's address. Raises `RadiusUnavailable`."""
+
+    def send(self, loop: asyncio.AbstractEventLoop, channel: int, data: bytes) -> None:
+        """Put a packet on its way."""
+
+    def close(self) -> None:
+        """Close everything."""
+
+
+class UdpLines:
+    """Connected UDP sockets, opened when needed; the kernel drops what other addresses send."""
+
+    def __init__(self, host: str, port: int, *, name: str, source: str, owner: Owner) -> None:
+        self._host = host
+        self._port = port
+        self._name = name
+        self._source = source
+        self._owner = owner
+        self._address = _numeric(host, port)
+        self._sockets: list[socket.socket] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def resolve(self) -> None:
+        """Look up the address of a server that is given by name."""
+        if self._address is not None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise RadiusUnavailable(f"{self._name}: name does not resolve: {error.strerror}") from None
+        family, _, _, _, address = found[0]
+        self._address = (family, (str(address[0]), int(address[1])))
+
+    def send(self, loop: asyncio.AbstractEventLoop, channel: int, data: bytes) -> None:
+        """Send at once; what does not go out is sent again like what gets lost."""
+        self._loop = loop
+        try:
+            while channel >= len(self._sockets):
+                self._open()
+            sock = self._sockets[channel]
+            try:
+                sock.send(data)
+            except ConnectionRefusedError:
+                sock.send(data)  # the error was that of an earlier datagram; this one is not sent yet
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self._owner.refused(channel, f"refused: {error.strerror}")
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for sock in self._sockets:
+            if self._loop is not None:
+                self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._sockets.clear()
+
+    def _open(self) -> None:
+        if self._address is None:
+            raise OSError(0, "address is not known yet")
+        assert self._loop is not None
+        family, address = self._address
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+            if self._source:
+                sock.bind((self._source, 0))
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
+        self._loop.add_reader(sock.fileno(), self._readable, sock, len(self._sockets))
+        self._sockets.append(sock)
+
+    def _readable(self, sock: socket.socket, channel: int) -> None:
+        for _ in range(READS_PER_WAKE):
+            try:
+                data = sock.recv(RECEIVE_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # libuv stops watching a socket that had an error, and uvloop does not start again by itself
+                assert self._loop is not None
+                self._loop.remove_reader(sock.fileno())
+                self._loop.add_reader(sock.fileno(), self._readable, sock, channel)
+                self._owner.refused(channel, f"refused: {error.strerror}")
+                return
+            self._owner.received(channel, data)
+
+
+class TlsLines:
+    """TLS connections, opened when needed and anew when they end. Never anything else than TLS."""
+
+    def __init__(self, host: str, port: int, *, name: str, context: ssl.SSLContext, owner: Owner) -> None:
+        self._host = host
+        self._port = port
+        self._name = name
+        self._context = context
+        self._owner = owner
+        self._channels: dict[int, _Stream] = {}
+        self._closed = False
+
+    async def resolve(self) -> None:
+        """Names are looked up at each connection."""
+
+    def send(self, loop: asyncio.AbstractEventLoop, channel: int, data: bytes) -> None:
+        """Send on the channel's connection; while there is none the owner sends again in `connected`."""
+        stream = self._channels.get(channel)
+        if stream is None:
+            stream = self._channels[channel] = _Stream(self, loop, channel)
+        stream.send(data)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        for stream in self._channels.values():
+            stream.close()
+
+    async def connect(self, stream: _Stream) -> str:
+        """Open a connection for a stream: "" when it is there, else why it is not."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(
+                lambda: stream,
+                self._host,
+                self._port,
+                ssl=self._context,
+                server_hostname=self._host,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        except ssl.SSLCertVerificationError as error:
+            return f"certificate is not good: {error.verify_message}"
+        except ssl.SSLError as error:
+            return f"TLS failed: {error.reason or error}"
+        except (OSError, ConnectionError, TimeoutError) as error:
+            return f"refused: {getattr(error, 'strerror', '') or error or type(error).__name__}"
+        return ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing may be opened any more."""
+        return self._closed
+
+    @property
+    def owner(self) -> Owner:
+        """Who is told."""
+        return self._owner
+
+
+class _Stream(asyncio.Protocol):
+    """One channel: at most one connection at a time."""
+
+    def __init__(self, lines: TlsLines, loop: asyncio.AbstractEventLoop, channel: int) -> None:
+        self._lines = lines
+        self._loop = loop
+        self._channel = channel
+        self._transport: Any = None
+        self._framer = Framer()
+        self._connecting: asyncio.Task[None] | None = None
+        self._tried_at = float("-inf")
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            if self._transport.get_write_buffer_size() <= MAX_UNREAD_BYTES:
+                self._transport.write(data)
+            return
+        if self._connecting is None and not self._lines.closed:
+            self._connecting = self._loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await asyncio.sleep(self._tried_at + RECONNECT_S - self._loop.time())
+            self._tried_at = self._loop.time()
+            self._framer = Framer()
+            why = await self._lines.connect(self)
+        finally:
+            self._connecting = None
+        if why:
+            self._lines.owner.refused(self._channel, why)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._lines.owner.connected(self._channel)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            packets = self._framer.feed(data)
+        except PacketError:
+            self._transport.abort()
+            return
+        for packet in packets:
+            self._lines.owner.received(self._channel, packet)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self._lines.closed:
+            self._lines.owner.refused(self._channel, f"refused: connection ended{f': {exc}' if exc else ''}")
+
+    def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _numeric(host: str, port: int) -> tuple[int, tuple[str, int]] | None:
+    """The address of a server that is given by number; None for a name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return None
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), int(address[1]))

@@ -1,0 +1,79 @@
+"""Our client against FreeRADIUS over TLS, with the files of deploy/freeradius (RFC 6614)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from radius.attributes import encode
+from radius.client import Pool, Server, Settings
+from radius.errors import RadiusUnavailable
+from radius.packet import Code
+from radius.radsec import SECRET, client_context
+from tests.harness.debian import require
+from tests.harness.freeradius import DEPLOY, FreeRadius
+from tests.harness.people import ALICE
+from tests.harness.pki import Certificate, Pki
+from tests.harness.ports import HOST, free_port
+from tests.harness.slapd import Slapd
+from tests.radius.test_radsec import context_of, login
+
+
+class RadsecFreeRadius(FreeRadius):
+    """FreeRADIUS that also listens for TLS."""
+
+    def __init__(self, folder: Path, slapd: Slapd, certificate: Certificate, ca: Path) -> None:
+        self.radsec_port = free_port()
+        self._certificate, self._ca = certificate, ca
+        super().__init__(folder, slapd)
+
+    def _setup(self, slapd: Slapd) -> None:
+        super()._setup(slapd)
+        values = {
+            "port": str(self.radsec_port),
+            "certificate": str(self._certificate.certificate),
+            "key": str(self._certificate.key),
+            "ca": str(self._ca),
+        }
+        with (self.folder / "nomad.conf").open("a") as file:
+            file.writelines(f"nomad_radsec_{name} = {value}\n" for name, value in values.items())
+        with (self.folder / "radiusd.conf").open("a") as file:
+            file.write(f"\n$INCLUDE {DEPLOY}/site/nomad_radsec\n")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, slapd: Slapd, pki: Pki) -> Iterator[RadsecFreeRadius]:
+    require("freeradius")
+    made = RadsecFreeRadius(tmp_path_factory.mktemp("radsec"), slapd, pki.issue("freeradius"), pki.ca)
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+async def test_logins_and_accounting(server: RadsecFreeRadius, pki: Pki, algorithm: str) -> None:
+    context = context_of(pki.issue("edge-of-freeradius"), pki.ca)
+    pool = Pool([Server(HOST, server.radsec_port, SECRET, context)], Settings(timeout_s=5.0))
+    accepted = await pool.request(Code.ACCESS_REQUEST, login(ALICE.password, algorithm))
+    assert accepted.code == Code.ACCESS_ACCEPT
+    assert accepted.text(1) == ALICE.login
+    assert (await pool.request(Code.ACCESS_REQUEST, login("wrong", algorithm))).code == Code.ACCESS_REJECT
+    session = f"radsec-{algorithm}"
+    record = encode([("Acct-Status-Type", "Start"), ("Acct-Session-Id", session), ("NAS-Identifier", "edge")])
+    assert (await pool.request(Code.ACCOUNTING_REQUEST, record)).code == Code.ACCOUNTING_RESPONSE
+    many = [pool.request(Code.ACCESS_REQUEST, login(ALICE.password, algorithm, nonce=str(n))) for n in range(300)]
+    assert {reply.code for reply in await asyncio.gather(*many)} == {Code.ACCESS_ACCEPT}
+    await pool.close()
+    assert session in {entry["Acct-Session-Id"] for entry in server.detail_records()}
+
+
+async def test_a_client_without_a_good_certificate(server: RadsecFreeRadius, pki: Pki, tmp_path: Path) -> None:
+    other = Pki(tmp_path / "other")
+    stranger = other.issue("edge")
+    context = client_context(certificate=stranger.certificate, key=stranger.key, ca=pki.ca)
+    pool = Pool([Server(HOST, server.radsec_port, SECRET, context)], Settings(timeout_s=1.0))
+    with pytest.raises(RadiusUnavailable, match="radsec:"):
+        await pool.request(Code.ACCESS_REQUEST, login(ALICE.password))
+    await pool.close()
