@@ -62,6 +62,17 @@ def targets(bindings: Iterable[Binding], now: float) -> list[Binding]:
     return list(chosen.values())
 
 
+def other_flows(bindings: Iterable[Binding], chosen: Sequence[Binding], now: float) -> list[Binding]:
+    """Further flows to the phones that were chosen to ring, newest first."""
+    phones = {binding.instance for binding in chosen if binding.instance and binding.reg_id}
+    others = [
+        binding
+        for binding in bindings
+        if binding.reg_id and binding.instance in phones and binding not in chosen and binding.expires_at > now
+    ]
+    return sorted(others, key=lambda binding: -binding.expires_at)
+
+
 class Flows:
     """Whose registrations live on which connection; they die with it (RFC 5626 4.2.2, 5.1)."""
 

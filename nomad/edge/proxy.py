@@ -24,6 +24,7 @@ from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
 CHALLENGES = (401, 407)
+FLOW_FAILED = 430
 LINGER_S = 40.0  # 64*T1 of the Accepted state (RFC 6026), and some
 # Headers that only the trusted side may write; from a phone they are dropped (RFC 3325 5, RFC 3455 5)
 TRUSTED_ONLY = (
@@ -38,7 +39,7 @@ TRUSTED_ONLY = (
 )
 
 Observer = Callable[[Response, "Branch"], Awaitable[None]]
-Retry = Callable[[Response, "Branch"], "Branch | None"]
+Retry = Callable[[Response | None, "Branch"], "Branch | None"]
 BranchEvent = ResponseArrived | BranchTimedOut | BranchFailed
 
 
@@ -49,6 +50,7 @@ class Branch:
     request: Request
     flow: Flow
     side: str  # phone or pbx
+    instance: str = ""  # which phone, when it has several flows (RFC 5626)
 
 
 class Relay:
@@ -210,7 +212,7 @@ class Proxy:
         """Send the branches and forward their responses until all have ended; the final status that went back.
 
         `observe` sees each response before it is forwarded. `sent` is awaited once all branches are on their way.
-        `retry` may answer a 401 or 407 by another branch in the place of the one that was challenged.
+        `retry` may put another branch in the place of one that was challenged, or whose flow failed.
         """
         relay.observe = observe
         context = ResponseContext(request, timer_c_s=self._timer_c_s)
@@ -248,8 +250,8 @@ class Proxy:
                 await relay.wait(None if due is None else due - self._clock.monotonic())
                 event = relay.take()
             now = self._clock.monotonic()
-            if retry is not None and isinstance(event, ResponseArrived) and event.response.status in CHALLENGES:
-                again = retry(event.response, relay.branches[event.key])
+            if retry is not None and event is not None:
+                again = _another(retry, event, relay.branches[event.key], cancelled=relay.cancelled)
                 if again is not None:
                     context.replace(event.key, self._send(relay, again), now)
                     continue
@@ -345,6 +347,18 @@ def asserted_identity(display_name: str, name: str, domain: str) -> str:
     display_name = "".join(character if character.isprintable() else " " for character in display_name)
     escaped = display_name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}" <{uri}>' if display_name else f"<{uri}>"
+
+
+def _another(retry: Retry, event: BranchEvent, branch: Branch, *, cancelled: bool) -> Branch | None:
+    if isinstance(event, ResponseArrived) and event.response.status in CHALLENGES:
+        return retry(event.response, branch)
+    if cancelled:
+        return None
+    if isinstance(event, BranchFailed):
+        return retry(None, branch)
+    if isinstance(event, ResponseArrived) and event.response.status == FLOW_FAILED:
+        return retry(event.response, branch)
+    return None
 
 
 def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str, within: bool) -> Sequence[Action]:

@@ -30,7 +30,10 @@ def agree(request: Request, response: Response) -> int | None:
     When only the caller keeps timers, the answer is made to say so, as the last proxy that knows must do (8.2).
     """
     if response.has("session-expires"):
-        return _interval(response)
+        try:
+            return _interval(response)
+        except SipError:
+            return None  # the call itself is none the worse
     if request.has("session-expires") and supports(request, TIMER):
         interval = _interval(request)
         response.add("session-expires", f"{interval};refresher=uac")

@@ -19,7 +19,7 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.numbers import EMERGENCY
-from nomad.edge.outbound import targets
+from nomad.edge.outbound import other_flows, targets
 from nomad.edge.policy import Verdict
 from nomad.edge.proxy import (
     Branch,
@@ -33,7 +33,7 @@ from nomad.edge.proxy import (
 )
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
-from nomad.ports import MediaRelay, Registration, Resolver, Signalling, Unavailable
+from nomad.ports import Binding, MediaRelay, Registration, Resolver, Signalling, Unavailable
 from nomad.sip.build import new_request
 from nomad.sip.digest import answer, choose
 from nomad.sip.errors import Reject
@@ -201,8 +201,8 @@ class Switchboard:
             peer=bindings[0].flow.remote[0],
             user_agent=bindings[0].user_agent[:120],
         )
-        branches = []
-        for binding in bindings:
+
+        def branch_to(binding: Binding) -> Branch:
             forwarded = self._proxy.copy(
                 request,
                 source=incoming.flow,
@@ -214,9 +214,22 @@ class Switchboard:
             for path in reversed(binding.path):
                 forwarded.prepend("route", path)
             hide_identity(forwarded)
-            branches.append(Branch(forwarded, binding.flow, PHONE))
+            return Branch(forwarded, binding.flow, PHONE, binding.instance if binding.reg_id else "")
+
+        def retry(response: Response | None, failed: Branch) -> Branch | None:
+            """The next flow to a phone, in the place of one that is gone (RFC 5626 5.3.1)."""
+            spare = next((each for each in spares if each.instance == failed.instance), None)
+            if spare is None or (response is not None and response.status != 430):
+                return None
+            spares.remove(spare)
+            branch = branch_to(spare)
+            branch.request.body = failed.request.body
+            return branch
+
+        spares = other_flows(registration.bindings, bindings, now)
+        branches = [branch_to(binding) for binding in bindings]
         self._calls.open(call)
-        await self._set_up(incoming, relay, call, branches, request)
+        await self._set_up(incoming, relay, call, branches, request, retry=retry if spares else None)
 
     async def _set_up(
         self,
@@ -261,8 +274,10 @@ class Switchboard:
         """Answers the first challenge of a PBX, once (RFC 3261 22.2, 22.3)."""
         asked = False
 
-        def retry(response: Response, branch: Branch) -> Branch | None:
+        def retry(response: Response | None, branch: Branch) -> Branch | None:
             nonlocal asked
+            if response is None or response.status not in CHALLENGE_HEADERS:
+                return None
             source, target = CHALLENGE_HEADERS[response.status]
             challenge = choose(Challenge.parse(value) for value in response.get_all(source))
             if asked or challenge is None:

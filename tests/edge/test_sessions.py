@@ -54,3 +54,6 @@ def test_no_timer() -> None:
 def test_malformed_interval() -> None:
     with pytest.raises(SipError):
         check_interval(invite(("session-expires", "soon"), TIMER), 90)
+    answer = Response(200, "OK")
+    answer.add("session-expires", "later")
+    assert agree(invite(TIMER), answer) is None

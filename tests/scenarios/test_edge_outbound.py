@@ -88,3 +88,39 @@ async def test_two_flows_of_one_phone_ring_once(rig: Rig) -> None:
     two.reply(await two.request("INVITE"), 486)
     await rig.pbx.response(486)
     await one.quiet()
+
+
+@on_rig()
+async def test_next_flow_of_a_phone_is_tried_when_one_fails(rig: Rig) -> None:
+    one, two = rig.phone("bob", transport="tcp"), rig.phone("bob", transport="tcp")
+    await register(one)
+    await asyncio.sleep(5)
+    await register(two, reg_id=2)
+    rig.pbx.invite("1002")
+    await two.request("INVITE")
+    rig.signalling.close(two.flow)
+    one.reply(await one.request("INVITE"), 486)
+    await rig.pbx.response(486)
+    await asyncio.sleep(1)
+    rig.pbx.invite("1002")
+    one.reply(await one.request("INVITE"), 430)  # as a proxy before the phone would say
+    await rig.pbx.response(430)
+
+
+@on_rig()
+async def test_no_further_flow_is_tried_for_a_caller_who_gave_up(rig: Rig) -> None:
+    one, two = rig.phone("bob", transport="tcp"), rig.phone("bob", transport="tcp")
+    await register(one)
+    await asyncio.sleep(5)
+    await register(two, reg_id=2)
+    sent = rig.pbx.invite("1002")
+    await two.request("INVITE")
+    cancel = sent.copy()
+    cancel.method = "CANCEL"
+    cancel.set("cseq", f"{sent.cseq.number} CANCEL")
+    cancel.body = b""
+    rig.pbx.send(cancel)
+    await asyncio.sleep(0.1)
+    rig.signalling.close(two.flow)
+    await one.quiet()
+    assert rig.calls.live == 0
