@@ -16,18 +16,18 @@ def measure(setting: Setting) -> Result:
     edge = Nomad(setting.folder / "alone", pbx.address, count=PEOPLE)
     try:
         # what is done once, at the first requests, is no cost per request
-        setting.caller.run(edge.port, Load("register", 100, 2), edge.groups())
-        setting.caller.run(edge.port, Load("call", 50, 2), edge.groups())
+        setting.caller.run(edge.port, Load("register", 100, 1), edge.groups())
+        setting.caller.run(edge.port, Load("call", 50, 1), edge.groups())
         runs: dict[str, list[Run]] = {"register": [], "call": []}
         for turn in range(setting.repeats):
             for load in setting.loads():
                 setting.say(f"edge alone, {load.scenario} {load.rate:g}/s, turn {turn + 1} of {setting.repeats}")
                 runs[load.scenario].append(setting.caller.run(edge.port, load, edge.groups(), settle_s=0.5))
         # what is relayed within a call: the same calls with and without 20 messages, at the same rate
-        infos = 20
-        load = Load("call", 20, 5, hold_s=0.5)
+        infos, seconds = 20, 2.0 if setting.quick else 5.0
+        load = Load("call", 20, seconds, hold_s=0.5)
         plain = setting.caller.run(edge.port, load, edge.groups(), settle_s=0.5)
-        chatty = setting.caller.run(edge.port, Load("call", 20, 5, infos=infos), edge.groups(), settle_s=0.5)
+        chatty = setting.caller.run(edge.port, Load("call", 20, seconds, infos=infos), edge.groups(), settle_s=0.5)
         statuses = [status for status, _ in edge.records()]
     finally:
         edge.stop()

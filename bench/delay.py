@@ -83,7 +83,7 @@ def _highest(setting: Setting, make: Callable[[], Edge], scenario: str, first: f
     low, high, rate = 0.0, 0.0, first
     edge = make()
     try:
-        for _ in range(4 if setting.quick else 7):
+        for _ in range(3 if setting.quick else 7):
             run = setting.caller.run(edge.port, Load(scenario, round(rate), seconds), {})
             if run.clean:
                 low = max(low, run.load.rate)
