@@ -1,4 +1,4 @@
-"""RADIUS, standing alone: client, server, digest, directory (RFC 2865, 2866, 2869, 5080, 5090, 5176, 5997).
+"""RADIUS, standing alone: client, server, digest, directory (RFC 2865, 2866, 2869, 5080, 5090, 5176, 5997, 6614).
 
-Knows nothing of SIP beyond digest credentials. RADIUS over TLS (RFC 6614) has its place beside `client` and `server`.
+Knows nothing of SIP beyond digest credentials.
 """

@@ -308,6 +308,7 @@ class _Server:
         for exchange in again:
             self._send(exchange)
         for exchange in silent:
+            self._lines.suspect(exchange.channel, exchange.started_at)
             self._silent(exchange, self._trouble or f"did not answer {exchange.sent} tries")
         self._arm()
 

@@ -42,6 +42,9 @@ class Lines(Protocol):
     def send(self, loop: asyncio.AbstractEventLoop, channel: int, data: bytes) -> None:
         """Put a packet on its way."""
 
+    def suspect(self, channel: int, since: float) -> None:
+        """A request sent at that time was not answered: a connection that has been silent since may be dead."""
+
     def close(self) -> None:
         """Close everything."""
 
@@ -86,6 +89,9 @@ class UdpLines:
             pass
         except OSError as error:
             self._owner.refused(channel, f"refused: {error.strerror}")
+
+    def suspect(self, channel: int, since: float) -> None:
+        """Nothing to do: a socket has no state that could be lost."""
 
     def close(self) -> None:
         """Close the sockets."""
@@ -151,6 +157,12 @@ class TlsLines:
             stream = self._channels[channel] = _Stream(self, loop, channel)
         stream.send(data)
 
+    def suspect(self, channel: int, since: float) -> None:
+        """End a connection on which nothing came since; TCP itself would hope for a quarter of an hour."""
+        stream = self._channels.get(channel)
+        if stream is not None and stream.heard_at < since:
+            stream.abort()
+
     def close(self) -> None:
         """Close the connections."""
         self._closed = True
@@ -199,6 +211,7 @@ class _Stream(asyncio.Protocol):
         self._framer = Framer()
         self._connecting: asyncio.Task[None] | None = None
         self._tried_at = float("-inf")
+        self.heard_at = float("-inf")
 
     def send(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -221,9 +234,11 @@ class _Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self.heard_at = self._loop.time()
         self._lines.owner.connected(self._channel)
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
         try:
             packets = self._framer.feed(data)
         except PacketError:
@@ -240,6 +255,9 @@ class _Stream(asyncio.Protocol):
     def close(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
+        self.abort()
+
+    def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 

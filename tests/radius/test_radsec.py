@@ -130,6 +130,20 @@ async def test_a_request_survives_a_restart_of_the_server(
     await service.close()
 
 
+async def test_a_dead_connection_is_not_used_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch, pki: Pki, edge_certificate: Certificate
+) -> None:
+    impatient = pool_to(service.radsec_address[1], context_of(edge_certificate, pki.ca), timeout_s=1.0)
+    assert (await impatient.request(Code.ACCESS_REQUEST, login(ALICE.password))).code == Code.ACCESS_ACCEPT
+    (dead,) = service._radsec._open
+    monkeypatch.setattr(dead, "send", lambda data: None)  # as a firewall that has forgotten the connection
+    with pytest.raises(RadiusUnavailable):
+        await impatient.request(Code.ACCESS_REQUEST, login(ALICE.password))
+    assert (await impatient.request(Code.ACCESS_REQUEST, login(ALICE.password))).code == Code.ACCESS_ACCEPT
+    assert dead not in service._radsec._open
+    await impatient.close()
+
+
 async def test_strangers_and_false_servers(
     service: Service, pki: Pki, other_pki: Pki, edge_certificate: Certificate
 ) -> None:
