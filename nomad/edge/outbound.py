@@ -13,7 +13,8 @@ from nomad.sip.events import Flow
 from nomad.sip.headers import NameAddr
 from nomad.sip.message import Request
 
-FLOW_TIMER_S = 120  # how often a phone is asked to show that its flow is alive (RFC 5626 4.4)
+# How often a phone is asked to show that its flow is alive (RFC 5626 4.4); NATs forget UDP within half a minute.
+FLOW_TIMER_S, UDP_FLOW_TIMER_S = 120, 25
 MAX_CLOSED = 10_000  # connections remembered as gone, for a REGISTER that is still being checked
 OUTBOUND = "outbound"
 
@@ -36,11 +37,14 @@ def check_register(request: Request) -> bool:
     return True
 
 
-def reply_headers(request: Request, *, outbound: bool, service_route: str) -> list[tuple[str, str]]:
+def reply_headers(request: Request, flow: Flow, *, outbound: bool, service_route: str) -> list[tuple[str, str]]:
     """What the 200 says besides the contacts; a route to us unless `service_route` is empty."""
     headers: list[tuple[str, str]] = []
     if outbound:
-        headers += [("Require", OUTBOUND), ("Flow-Timer", str(FLOW_TIMER_S))]  # RFC 5626 6
+        headers += [
+            ("Require", OUTBOUND),
+            ("Flow-Timer", str(FLOW_TIMER_S if flow.reliable else UDP_FLOW_TIMER_S)),
+        ]  # RFC 5626 6
     paths = request.elements("path")
     if paths and supports(request, "path"):
         headers.append(("Path", ", ".join(paths)))  # RFC 3327 5.3

@@ -54,7 +54,7 @@ class Registrar:
                 await self._end(identity.user, flow)
         except Unavailable as error:
             raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why=str(error)) from None
-        more = reply_headers(request, outbound=outbound, service_route=self._own.service_route(flow))
+        more = reply_headers(request, flow, outbound=outbound, service_route=self._own.service_route(flow))
         return contact_headers(bindings, self._clock.wall()) + more
 
     async def flow_closed(self, flow: Flow) -> None:

@@ -48,13 +48,17 @@ def test_a_first_hop_that_does_not_keep_flows_is_named() -> None:
 def test_headers_of_the_answer() -> None:
     request = register(MANAGED, ("supported", "path, outbound"), ("path", "<sip:p2;lr>"), ("path", "<sip:p1;lr;ob>"))
     route = "<sip:192.0.2.1:5060;lr>"
-    assert reply_headers(request, outbound=True, service_route=route) == [
+    assert reply_headers(request, TLS, outbound=True, service_route=route) == [
         ("Require", "outbound"),
         ("Flow-Timer", "120"),
         ("Path", "<sip:p2;lr>, <sip:p1;lr;ob>"),
         ("Service-Route", route),
     ]
-    assert reply_headers(register(MANAGED, ("path", "<sip:p;lr>")), outbound=False, service_route="") == []
+    assert reply_headers(register(MANAGED, ("path", "<sip:p;lr>")), UDP, outbound=False, service_route="") == []
+    assert reply_headers(register(), UDP, outbound=True, service_route="") == [
+        ("Require", "outbound"),
+        ("Flow-Timer", "25"),
+    ]
 
 
 def test_of_two_flows_to_one_phone_the_newest_rings() -> None:
