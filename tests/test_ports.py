@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 import pytest
 
@@ -31,3 +32,13 @@ def test_values_do_not_change() -> None:
         assert each.__dataclass_params__.frozen, each  # type: ignore[union-attr]  # what every dataclass has
     with pytest.raises(dataclasses.FrozenInstanceError):
         Grant("alice").user = "eve"  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize(
+    "seam",
+    [each for each in vars(ports).values() if getattr(each, "_is_protocol", False) and each is not ports.Console],
+)
+def test_a_seam_stays_small_and_says_what_it_wants(seam: type) -> None:
+    methods = [name for name, each in vars(seam).items() if inspect.isfunction(each) and not name.startswith("_")]
+    assert len(methods) <= 5, f"{methods}: split it, an adapter must be easy to write"
+    assert all(getattr(seam, name).__doc__ for name in methods)
