@@ -32,7 +32,7 @@ from nomad.ports import (
 logger = logging.getLogger(__name__)
 
 BATCH = 256
-GATHER_S = 0.05  # records wait this long for company on their way to RADIUS; they are durable already
+GATHER_S = 0.2  # records wait this long for company on their way to RADIUS; they are durable already
 FIRST_PAUSE_S = 0.5
 PATIENCE_S = 2.0  # how long a call waits for a disk; the record stays on its way all the same
 LONGEST_PAUSE_S = 15.0
@@ -110,7 +110,10 @@ class Accountant:
         record = _cdr(call, rule, reason)
         self._metrics.call_ended(record)
         answered = call.answered_at is not None
-        self._meanwhile("call record", self._file(record, forget=answered))
+        # Both go into one transaction. The call is forgotten also when its record is lost: it must not come back.
+        self._meanwhile("call record", self._stores.cdrs.add([record]))
+        if answered:
+            self._meanwhile("live call", self._stores.calls.remove(record.id))
         if answered and call.direction == "out":
             self._usage.add(call.user, call.duration_s, record.ended_at)
         if answered or self._account_refused:
@@ -235,13 +238,6 @@ class Accountant:
     def _meanwhile(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         """Begin to store something at once, without waiting for the disk."""
         tasks.spawn(self._try(what, work), name=what)
-
-    async def _file(self, record: Cdr, *, forget: bool) -> None:
-        try:
-            await self._stores.cdrs.add([record])
-        finally:
-            if forget:  # also when the record is lost: the call is not to come back after a restart
-                await self._stores.calls.remove(record.id)
 
 
 def _record(

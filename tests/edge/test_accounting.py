@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import pytest
 
 from nomad import tasks
-from nomad.edge.accounting import BATCH, Accountant, Attempted, Stores
+from nomad.edge.accounting import BATCH, GATHER_S, Accountant, Attempted, Stores
 from nomad.edge.calls import Call, CallState, Leg, thaw
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
@@ -220,7 +220,7 @@ def test_retries_become_rare_and_a_new_record_does_not_wait_for_the_old_ones() -
         await bench.fill(1)
         bench.sink.down = True
         drain = asyncio.create_task(bench.accountant.drain())
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(GATHER_S + 0.01)
         assert bench.sink.tries == 1
         await asyncio.sleep(60)
         tries = bench.sink.tries
@@ -231,7 +231,7 @@ def test_retries_become_rare_and_a_new_record_does_not_wait_for_the_old_ones() -
         assert len(bench.sink.received) == 2
         await bench.fill(1, name="new")
         await bench.accountant.node("Accounting-On")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(GATHER_S + 0.05)
         assert len(bench.sink.received) == 5
         drain.cancel()
 
