@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from functools import lru_cache
+from typing import Final, NamedTuple, Self
 
 from nomad.sip.errors import SipError
 from nomad.sip.grammar import (
@@ -37,9 +38,8 @@ _VIA = re.compile(
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+")
 
 
-MAX_REMEMBERED = 4096  # parsed addresses: From and To stand in every message of a dialog
+MAX_REMEMBERED = 4096  # parsed values of each kind: From, To and Via stand in many messages of a dialog
 MAX_REMEMBERED_CHARS = 200
-_remembered: dict[str, NameAddr] = {}
 
 
 class NameAddr:
@@ -59,14 +59,7 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """Read one address; "*" is none. The same text gives the same object while it is remembered."""
-        known = _remembered.get(text)
-        if known is None:
-            known = cls._parse(text)
-            if len(text) <= MAX_REMEMBERED_CHARS:
-                if len(_remembered) >= MAX_REMEMBERED:
-                    _remembered.clear()
-                _remembered[text] = known
-        return known
+        return _remembered_address(text) if len(text) <= MAX_REMEMBERED_CHARS else cls._parse(text)
 
     @classmethod
     def _parse(cls, text: str) -> NameAddr:
@@ -142,7 +135,10 @@ class NameAddr:
 
 
 class Via:
-    """One hop that a request took (RFC 3261 20.42). `host` stands as received; compare with `sent_by`."""
+    """One hop that a request took (RFC 3261 20.42). `host` stands as received; compare with `sent_by`.
+
+    Never changed after it was made, nor its `params`.
+    """
 
     __slots__ = ("host", "params", "port", "transport")
 
@@ -155,8 +151,12 @@ class Via:
         self.params: dict[str, str | None] = {} if params is None else dict(params)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read one Via element."""
+    def parse(cls, text: str) -> Via:
+        """Read one Via element. The same text gives the same object while it is remembered."""
+        return _remembered_via(text) if len(text) <= MAX_REMEMBERED_CHARS else cls._parse(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> Via:
         match = _VIA.fullmatch(text)
         if match is None:
             raise SipError("via", "malformed Via")
@@ -209,6 +209,10 @@ class Via:
 
     def __hash__(self) -> int:
         return hash((self.transport, self.host, self.port, self.branch))
+
+
+_remembered_address: Final = lru_cache(maxsize=MAX_REMEMBERED)(NameAddr._parse)
+_remembered_via: Final = lru_cache(maxsize=MAX_REMEMBERED)(Via._parse)
 
 
 class CSeq(NamedTuple):

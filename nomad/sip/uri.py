@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
@@ -43,7 +44,6 @@ _NO_PARAMS: Mapping[str, str | None] = {}
 
 MAX_REMEMBERED = 4096  # parsed URIs: a request names its parties several times, and they come again
 MAX_REMEMBERED_CHARS = 200
-_remembered: dict[str, Uri] = {}
 
 
 class Uri:
@@ -80,14 +80,7 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Read a URI; the text must be nothing else. The same text gives the same object while it is remembered."""
-        known = _remembered.get(text)
-        if known is None:
-            known = cls._parse(text)
-            if len(text) <= MAX_REMEMBERED_CHARS:
-                if len(_remembered) >= MAX_REMEMBERED:
-                    _remembered.clear()
-                _remembered[text] = known
-        return known
+        return _remembered(text) if len(text) <= MAX_REMEMBERED_CHARS else cls._parse(text)
 
     @classmethod
     def _parse(cls, text: str) -> Uri:
@@ -229,6 +222,9 @@ class Uri:
 
     def __hash__(self) -> int:
         return hash((self.scheme, self.user, self.host, self.port))
+
+
+_remembered: Final = lru_cache(maxsize=MAX_REMEMBERED)(Uri._parse)
 
 
 def parse_port(text: str) -> int:
