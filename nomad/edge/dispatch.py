@@ -331,8 +331,7 @@ class Dispatcher:
         try:
             caller = self._parts.calls.caller_of(response, flow)
             if caller is not None:
-                response.pop_first("via")
-                self._signalling.forward(response, caller.flow)
+                self._parts.switchboard.carry_answer(response, caller)
         except SipError as error:
             log.event(logger, "malformed", level=logging.DEBUG, peer=flow.remote[0], text=error.text)
 

@@ -371,6 +371,12 @@ class Switchboard:
         """Forward the ACK of a 2xx; it has no transaction (RFC 3261 17.1.1.3)."""
         self._signalling.forward(self._copy_within(request, flow, hop), hop.receiver.flow)
 
+    def carry_answer(self, response: Response, caller: Leg) -> None:
+        """Forward a 2xx that has no transaction here any more to the caller of its call."""
+        _guard_identity(response, PBX if caller.side == PHONE else PHONE)
+        response.pop_first("via")
+        self._signalling.forward(response, caller.flow)
+
     def _copy_within(self, request: Request, flow: Flow, hop: Hop) -> Request:
         """The request as the other side of the call gets it.
 

@@ -205,6 +205,23 @@ async def test_call_survives_a_crash(rig: Rig) -> None:
 
 
 @on_rig()
+async def test_an_answer_sent_again_after_a_crash_reaches_its_caller_without_a_hidden_identity(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    talk = await rig.talk(phone)
+    await rig.stop()
+    after = Rig(rig.options, survivors=rig)
+    for stored in await after.live_calls.load():
+        after.calls.restore(thaw(stored), latest_end=after.clock.wall() + 86400)
+    after.start()
+    private = [("p-asserted-identity", "<sip:2000@pbx.example>"), ("privacy", "id")]
+    rig.pbx.reply(talk.invite, 200, headers=private)
+    answer = await phone.response(200)
+    assert (answer.cseq.method, answer.to.tag) == ("INVITE", talk.answer.to.tag)
+    assert not answer.has("p-asserted-identity")
+    await after.stop()
+
+
+@on_rig()
 async def test_restored_call_still_ends_at_its_limit_with_a_bye_that_counts(rig: Rig) -> None:
     phone = rig.phone("alice")
     talk = await rig.talk(phone)
