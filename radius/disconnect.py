@@ -22,7 +22,7 @@ from radius.errors import EncodingError, PacketError
 from radius.exchange import DuplicateCache
 from radius.packet import Code, Packet, Type, integer_attribute
 from radius.ports import SecretSource
-from radius.server import ServerCounters
+from radius.server import Datagrams, ServerCounters
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class DisconnectListener:
     async def start(self, sock: socket.socket) -> tuple[str, int]:
         """Listen on a bound UDP socket, which belongs to the listener from now on; returns its address."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self.receive), sock=sock)
         name = sock.getsockname()
         return str(name[0]), int(name[1])
 
@@ -226,13 +226,3 @@ def order_of(request: Packet, client: str) -> Order:
         classes=tuple(request.get_all(Type.CLASS)),
         attributes=tuple(named(request)),
     )
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    """Hands datagrams to the listener."""
-
-    def __init__(self, listener: DisconnectListener) -> None:
-        self._listener = listener
-
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._listener.receive(data, addr)

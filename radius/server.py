@@ -82,7 +82,7 @@ class Server:
         """Serve on a bound UDP socket, which belongs to the server from now on."""
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self.receive), sock=sock)
 
     async def close(self) -> None:
         """Stop listening; requests in progress are given up."""
@@ -174,11 +174,12 @@ class Server:
             logger.warning("dropped a datagram of %s: %s (%d so far)", address[0], text, self.counters.dropped[reason])
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    """Hands datagrams to the server."""
+class Datagrams(asyncio.DatagramProtocol):
+    """Hands each datagram to who receives them."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, receive: Callable[[bytes, Address], None]) -> None:
+        self._receive = receive
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._server.receive(data, addr)
+        """One datagram."""
+        self._receive(data, addr)

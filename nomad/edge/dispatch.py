@@ -19,15 +19,16 @@ from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop
 from nomad.edge.guard import ALLOW, Guard, check_sanity, is_scanner
 from nomad.edge.policy import Attempt, Verdict, decide
-from nomad.edge.proxy import Branch, Proxy, Relay
+from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.routing import called_party
 from nomad.edge.ruleset import Ruleset
-from nomad.edge.switchboard import PBX, PHONE, Incoming, Switchboard
+from nomad.edge.switchboard import Incoming, Switchboard
 from nomad.edge.trunks import Trunk, Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
 from nomad.ports import LocationStore, Signalling, Unavailable
+from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import response_to
 from nomad.sip.dialog import pop_own_route
 from nomad.sip.errors import Reject, SipError
@@ -256,8 +257,7 @@ class Dispatcher:
         identity = Identity(hop.call.grant, frozenset())
         verdict = self._verdict(incoming, identity, number, self.ruleset, active_calls=0)
         if not verdict.allowed:
-            self._metrics.policy_refusal(verdict.rule)
-            raise Reject(403, verdict.reason, rule=f"policy-{verdict.rule}", why="; ".join(verdict.chain))
+            raise self._policy_refusal(verdict)
 
     def _pbx_hosts(self, hop: Hop) -> set[str]:
         """Where the parties of a PBX are, as phones that transfer a call to one of them name it."""
@@ -304,7 +304,6 @@ class Dispatcher:
 
     async def _refused_by_policy(self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict) -> None:
         request = incoming.request
-        self._metrics.policy_refusal(verdict.rule)
         attempt = Attempted(
             id=self._new_tag(),
             call_id=request.call_id,
@@ -314,16 +313,22 @@ class Dispatcher:
             number_class=verdict.number_class,
             started_at=self._clock.wall(),
             peer=incoming.flow.remote[0],
-            user_agent=(request.get("user-agent") or "")[:120],
+            user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
         )
-        await self._parts.accountant.refused(attempt, status=403, rule=verdict.rule, reason=verdict.reason)
-        raise Reject(403, verdict.reason, rule=f"policy-{verdict.rule}", why="; ".join(verdict.chain))
+        refusal = self._policy_refusal(verdict)
+        await self._parts.accountant.refused(attempt, status=refusal.status, rule=verdict.rule, reason=verdict.reason)
+        raise refusal
+
+    def _policy_refusal(self, verdict: Verdict) -> Reject:
+        """Count a refusal by the policy, and the answer to it."""
+        self._metrics.policy_refusal(verdict.rule)
+        return Reject(403, verdict.reason, rule=f"policy-{verdict.rule}", why="; ".join(verdict.chain))
 
     async def _pass_on(self, incoming: Incoming, relay: Relay, identity: Identity, number: str, trunk: Trunk) -> None:
         """A request that makes no call, such as MESSAGE, to the PBX."""
-        switchboard, grant = self._parts.switchboard, identity.grant
+        switchboard = self._parts.switchboard
         flow = await switchboard.connect(trunk)
-        copy = switchboard.outbound_copy(incoming, grant.display_name, grant.extension, number, trunk, flow, None)
+        copy = switchboard.outbound_copy(incoming, identity.grant, number, trunk=trunk, flow=flow)
         await self._parts.proxy.relay(relay, incoming.request, [Branch(copy, flow, PBX)])
 
     def _answer_again(self, response: Response, flow: Flow) -> None:

@@ -23,6 +23,7 @@ from nomad.sip.headers import Credentials
 from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
+PHONE, PBX = "phone", "pbx"  # the two sides of the edge
 CHALLENGES = (401, 407)
 FLOW_FAILED = 430
 LINGER_S = 40.0  # 64*T1 of the Accepted state (RFC 6026), and some
@@ -369,7 +370,7 @@ def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str
             return ()
     if isinstance(event, BranchTimedOut):
         return context.on_timeout(event.key, now)
-    if side != "phone":
+    if side != PHONE:
         return context.on_failed(event.key, now)
     # The flow of a phone is gone, and there is no other way to it (RFC 5626 5.3.1); a caller hears that it is away.
     return context.on_failed(event.key, now, 430 if within else 480)

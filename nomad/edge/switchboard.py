@@ -22,6 +22,8 @@ from nomad.edge.numbers import EMERGENCY
 from nomad.edge.outbound import other_flows, targets
 from nomad.edge.policy import Verdict
 from nomad.edge.proxy import (
+    PBX,
+    PHONE,
     Branch,
     Proxy,
     Relay,
@@ -33,7 +35,8 @@ from nomad.edge.proxy import (
 )
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
-from nomad.ports import Binding, MediaRelay, Registration, Resolver, Signalling, Unavailable
+from nomad.ports import Binding, Grant, MediaRelay, Registration, Resolver, Signalling, Unavailable
+from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import new_request
 from nomad.sip.digest import answer, choose
 from nomad.sip.errors import Reject
@@ -45,7 +48,6 @@ from nomad.sip.uri import Uri
 logger = logging.getLogger(__name__)
 
 SDP = "application/sdp"
-PHONE, PBX = "phone", "pbx"
 CHALLENGE_HEADERS = {
     401: ("www-authenticate", "authorization"),
     407: ("proxy-authenticate", "proxy-authorization"),
@@ -118,7 +120,7 @@ class Switchboard:
             started_at=self._clock.wall(),
             caller=_calling_leg(PHONE, request, incoming.flow),
             peer=incoming.flow.remote[0],
-            user_agent=(request.get("user-agent") or "")[:120],
+            user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
             group=verdict.group,
             limit_s=min(limits) if limits else None,
             policy_limit_s=verdict.max_call_s,
@@ -128,13 +130,10 @@ class Switchboard:
 
     async def call_out(self, incoming: Incoming, relay: Relay, call: Call, *, number: str, trunk: Trunk) -> None:
         """Forward a member's INVITE to the PBX and see the call through its setup."""
-        request = incoming.request
         self._setups[call.id] = relay
         try:
             flow = await self.connect(trunk)
-            forwarded = self.outbound_copy(
-                incoming, call.grant.display_name, call.grant.extension, number, trunk, flow, call
-            )
+            forwarded = self.outbound_copy(incoming, call.grant, number, trunk=trunk, flow=flow, token=call.id)
         except Unavailable as error:
             del self._setups[call.id]
             await self._close(call, status=503, cause="NAS-Error", rule="pbx", reason="PBX unreachable")
@@ -144,31 +143,27 @@ class Switchboard:
             await self._close(call, status=500, cause="NAS-Error")
             raise
         retry = self._credentials_for(trunk) if trunk.username else None
-        await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], request, retry=retry)
+        await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], retry=retry)
 
     def outbound_copy(
-        self,
-        incoming: Incoming,
-        display_name: str,
-        extension: str,
-        number: str,
-        trunk: Trunk,
-        flow: Flow,
-        call: Call | None,
+        self, incoming: Incoming, grant: Grant, number: str, *, trunk: Trunk, flow: Flow, token: str = ""
     ) -> Request:
-        """A member's request as the PBX gets it: our assertion of who calls, and nothing that the phone claimed."""
+        """A member's request as the PBX gets it: our assertion of who calls, and nothing that the phone claimed.
+
+        `token` names the call in our Record-Route, when it makes one.
+        """
         request = incoming.request
         forwarded = self._proxy.copy(
             request,
             source=incoming.flow,
             destination=flow,
-            token=call.id if call is not None else "",
+            token=token,
             uri=str(Uri.build(number, trunk.uri.host, trunk.uri.port)),
         )
         strip_untrusted(forwarded)
         remove_own_credentials(forwarded, self._config.domain)
-        name = extension or request.from_.uri.unescaped_user
-        forwarded.add("p-asserted-identity", asserted_identity(display_name, name, self._config.domain))
+        name = grant.extension or request.from_.uri.unescaped_user
+        forwarded.add("p-asserted-identity", asserted_identity(grant.display_name, name, self._config.domain))
         return forwarded
 
     async def connect(self, trunk: Trunk) -> Flow:
@@ -199,7 +194,7 @@ class Switchboard:
             started_at=now,
             caller=_calling_leg(PBX, request, incoming.flow),
             peer=bindings[0].flow.remote[0],
-            user_agent=bindings[0].user_agent[:120],
+            user_agent=bindings[0].user_agent,
         )
 
         def branch_to(binding: Binding) -> Branch:
@@ -229,7 +224,7 @@ class Switchboard:
         spares = other_flows(registration.bindings, bindings, now)
         branches = [branch_to(binding) for binding in bindings]
         self._calls.open(call)
-        await self._set_up(incoming, relay, call, branches, request, retry=retry if spares else None)
+        await self._set_up(incoming, relay, call, branches, retry=retry if spares else None)
 
     async def _set_up(
         self,
@@ -237,10 +232,10 @@ class Switchboard:
         relay: Relay,
         call: Call,
         branches: list[Branch],
-        request: Request,
         *,
         retry: Retry | None = None,
     ) -> None:
+        request = incoming.request
         started = self._clock.monotonic()
 
         async def observe(response: Response, branch: Branch) -> None:
