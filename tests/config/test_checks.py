@@ -4,80 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nomad import config
-from nomad.config import Config, ConfigError, line_of, parse_listen, secret, split_host_port
 from nomad.edge.trunks import make_trunk
-
-GOOD = """
-domain = "inria.example"
-policy = "policy.toml"
-
-[sip]
-listen = ["udp:127.0.0.1:5060"]
-
-[directory]
-url = "file:people.ldif"
-
-[[pbx]]
-name = "asterisk"
-uri = "sip:127.0.0.1:5070"
-"""
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NOMAD_RADIUS_SECRET", "NOMAD_ADMIN_TOKEN", "NOMAD_PBX_PASSWORD", "NOMAD_DIRECTORY_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def load(folder: Path, text: str) -> Config:
-    (folder / "policy.toml").write_text("")
-    path = folder / "nomad.toml"
-    path.write_text(text)
-    return config.load(path)
-
-
-def problems(folder: Path, text: str) -> str:
-    with pytest.raises(ConfigError) as wrong:
-        load(folder, text)
-    return str(wrong.value)
-
-
-def test_defaults_and_relative_files(tmp_path: Path) -> None:
-    loaded = load(tmp_path, GOOD)
-    assert loaded.domains == ("inria.example",)
-    assert loaded.path(loaded.policy) == tmp_path.resolve() / "policy.toml"
-    assert loaded.path("/etc/x") == Path("/etc/x")
-    assert loaded.radius is None
-    assert loaded.admin.listen == "127.0.0.1:8080"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("listen =", "lisen =", ("nomad.toml:6: sip.lisen: unknown key 'lisen'; did you mean 'listen'?",)),
-        ('domain = "inria.example"', 'domian = "inria.example"', ("domian", "did you mean 'domain'?")),
-        ('name = "asterisk"', 'name = "asterisk"\nport = 5', ("nomad.toml:13:", "unknown key 'port'", "known keys")),
-        ("[sip]", "[zip]", ("nomad.toml:5: zip", "did you mean 'sip'?")),
-        ('["udp:127.0.0.1:5060"]', '"udp:127.0.0.1:5060"', ("nomad.toml:6: sip.listen", "array")),
-        ('uri = "sip', 'uri = 5\nx = "sip', ("pbx",)),
-        ("[sip]", "[sip", ("not TOML",)),
-        ('domain = "inria.example"\n', "", ("missing required field `domain`",)),
-    ],
-)
-def test_typo_is_named_with_its_place_and_mend(tmp_path: Path, old: str, new: str, expected: tuple[str, ...]) -> None:
-    said = problems(tmp_path, GOOD.replace(old, new))
-    assert all(part in said for part in expected), said
-
-
-def test_file_that_is_missing_or_no_text(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read.*-c"):
-        config.load(tmp_path / "nothing.toml")
-    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        config.load(tmp_path / "binary.toml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        config.load(tmp_path)
+from tests.harness.settings import GOOD, load, problems
 
 
 @pytest.mark.parametrize(
@@ -153,58 +81,9 @@ def test_radius_servers(tmp_path: Path, role: str) -> None:
     assert "radius.secret_file: is missing" in problems(tmp_path, whole.replace('secret_file = "s"', ""))
 
 
-def test_secret_comes_from_the_variable_or_the_file_and_is_never_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded = load(tmp_path, GOOD)
-    file = tmp_path / "s"
-    file.write_bytes(b"from the file\r\n")
-    assert secret(loaded, "s", "NOMAD_TEST") == b"from the file"
-    assert secret(loaded, "", "NOMAD_TEST") == b""
-    monkeypatch.setenv("NOMAD_TEST", "from the variable")
-    assert secret(loaded, "s", "NOMAD_TEST") == b"from the variable"
-    monkeypatch.setenv("NOMAD_TEST", "")
-    assert secret(loaded, "s", "NOMAD_TEST") == b"from the file"
-    file.write_bytes(b"\n")
-    with pytest.raises(ConfigError, match="is empty"):
-        secret(loaded, "s", "NOMAD_TEST")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        secret(loaded, "nothing", "NOMAD_TEST")
-
-
 def test_empty_token_variable_does_not_open_the_admin_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOMAD_ADMIN_TOKEN", "")
     text = GOOD + '[admin]\nlisten = "0.0.0.0:8080"\n'
     assert "admin.listen: is not loopback" in problems(tmp_path, text)
     monkeypatch.setenv("NOMAD_ADMIN_TOKEN", "t")
     load(tmp_path, text)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("h:1", ("h", 1)),
-        ("h", ("h", 9)),
-        ("[::1]:5", ("::1", 5)),
-        ("[::1]", ("::1", 9)),
-        ("1.2.3.4:0", ("1.2.3.4", 0)),
-    ],
-)
-def test_host_and_port(text: str, expected: tuple[str, int]) -> None:
-    assert split_host_port(text, 9) == expected
-
-
-@pytest.mark.parametrize("text", ["", ":5", "::1", "h:", "h:x", "h:65536", "a b", "[::1", "h:１"])
-def test_host_and_port_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError):
-        split_host_port(text, 9)
-
-
-def test_listen_has_default_ports() -> None:
-    assert [parse_listen(f"{t}:h").port for t in ("udp", "tcp", "tls", "ws", "wss")] == [5060, 5060, 5061, 5062, 5063]
-
-
-def test_line_of_a_key_path() -> None:
-    text = 'a = 1\n[t]\nb = 2\n[[g]]\nn = "x"\n[[g]]\nn = "y"\n[g.m]\nk = 1\n'
-    assert [line_of(text, path) for path in ("$.a", "$.t.b", "$.g[0].n", "$.g[1].n", "$.t")] == [1, 3, 5, 7, 2]
-    assert line_of(text, "$.nothing") == 0

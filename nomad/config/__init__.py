@@ -1,0 +1,48 @@
+"""The configuration, `nomad.toml`: read it, check it, explain what is wrong. Starts nothing."""
+
+from nomad.config.addresses import Listen, parse_listen, split_host_port
+from nomad.config.checks import ALGORITHMS, DISCONNECT_PORT, RADSEC, check
+from nomad.config.reading import ConfigError, decode, line_of, load, secret
+from nomad.config.tables import (
+    Accounting,
+    Admin,
+    Attributes,
+    Config,
+    DigestRule,
+    DirectoryTable,
+    Guard,
+    Media,
+    Pbx,
+    Radius,
+    Sip,
+    Store,
+    Struct,
+)
+
+__all__ = [
+    "ALGORITHMS",
+    "DISCONNECT_PORT",
+    "RADSEC",
+    "Accounting",
+    "Admin",
+    "Attributes",
+    "Config",
+    "ConfigError",
+    "DigestRule",
+    "DirectoryTable",
+    "Guard",
+    "Listen",
+    "Media",
+    "Pbx",
+    "Radius",
+    "Sip",
+    "Store",
+    "Struct",
+    "check",
+    "decode",
+    "line_of",
+    "load",
+    "parse_listen",
+    "secret",
+    "split_host_port",
+]

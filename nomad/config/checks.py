@@ -1,0 +1,197 @@
+"""What is wrong with a configuration beyond types, each with the key path and the mend."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+
+from nomad.config.addresses import parse_listen, split_host_port
+from nomad.config.tables import Config, DigestRule, Radius
+
+ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
+DISCONNECT_PORT = 3799  # RFC 5176 2.1
+RADSEC = "radsec:"  # before a RADIUS server that is reached over TLS
+
+
+def check(config: Config) -> list[str]:
+    """What is wrong beyond types: `key path: what; mend` for each finding."""
+    return [*_check_sip(config), *_check_radius(config), *_check_pbx(config), *_check_admin(config)]
+
+
+def _check_sip(config: Config) -> list[str]:
+    problems = []
+    sip = config.sip
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", config.domain):
+        problems.append(f"domain: '{config.domain}' is no domain name; write it as in 'inria.example'")
+    for index, text in enumerate(sip.listen):
+        try:
+            listen = parse_listen(text)
+        except ValueError as error:
+            problems.append(f"sip.listen[{index}]: {error}")
+            continue
+        if listen.transport in ("tls", "wss") and not sip.certificate:
+            problems.append(f"sip.listen[{index}]: '{text}' needs sip.certificate")
+    if not sip.listen:
+        problems.append("sip.listen: is empty; name at least one, as in 'udp:0.0.0.0:5060'")
+    problems += [
+        f"sip.digest[{i}]: '{name}' is not one of {', '.join(ALGORITHMS)}"
+        for i, name in enumerate(sip.digest)
+        if name not in ALGORITHMS
+    ]
+    if not sip.digest_qop or not set(sip.digest_qop) <= {"auth", "auth-int"}:
+        problems.append('sip.digest_qop: name "auth", "auth-int" or both')
+    for index, rule in enumerate(sip.digest_rule):
+        problems += [f"sip.digest_rule[{index}].{problem}" for problem in _digest_rule_problems(rule)]
+    for alias in config.aliases:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+", alias):
+            problems.append(f"aliases: '{alias}' is no domain name; write it as in 'inria.example'")
+    problems += [
+        f"sip.{key}: must be above 0"
+        for key in ("nonce_lifetime_s", "timer_c_s", "min_expires_s", "max_transactions", "max_connections")
+        if getattr(sip, key) <= 0
+    ]
+    if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
+        problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
+    for key in ("certificate", "private_key", "ca_file", "nonce_key_file"):
+        problems += _missing_file(config, f"sip.{key}", getattr(sip, key))
+    return problems
+
+
+def _digest_rule_problems(rule: DigestRule) -> list[str]:
+    names = ", ".join(ALGORITHMS)
+    problems = [f"offer: '{name}' is not one of {names}" for name in rule.offer if name not in ALGORITHMS]
+    if not rule.offer:
+        problems.append(f"offer: is empty; name at least one of {names}")
+    if not rule.user_agent and not rule.users:
+        problems.append("user_agent: is missing, and so is users; name one, or change sip.digest")
+    try:
+        re.compile(rule.user_agent)
+    except re.error as error:
+        problems.append(f"user_agent: no regular expression: {error}")
+    return problems
+
+
+def _check_radius(config: Config) -> list[str]:
+    problems = []
+    radius = config.radius
+    if radius is not None:
+        if radius.verdict_cache_s < 0 or radius.verdict_outage_s < 0:
+            problems.append("radius.verdict_cache_s, radius.verdict_outage_s: are seconds; 0 switches them off")
+        problems += _check_orders(radius) + _missing_file(config, "radius.secret_file", radius.secret_file)
+    if radius is None or radius.embedded:
+        if not config.directory.url:
+            problems.append(
+                "directory.url: is missing; the embedded RADIUS server needs one, as in 'file:people.ldif', "
+                "or name RADIUS servers in [radius]"
+            )
+        return problems + _missing_file(config, "directory.bind_password_file", config.directory.bind_password_file)
+    for role in ("auth", "acct"):
+        if not getattr(radius, role):
+            problems.append(f"radius.{role}: is empty; name at least one server, as in '127.0.0.1:1812'")
+        for index, server in enumerate(getattr(radius, role)):
+            try:
+                split_host_port(server.removeprefix(RADSEC), 1812)
+            except ValueError as error:
+                problems.append(f"radius.{role}[{index}]: {error}")
+    if radius.dialect not in ("sterman", "rfc5090"):
+        problems.append(f"radius.dialect: '{radius.dialect}' is neither 'sterman' nor 'rfc5090'")
+    if radius.timeout_s <= 0:
+        problems.append("radius.timeout_s: must be above 0")
+    return problems + _check_protection(config, radius)
+
+
+def _check_protection(config: Config, radius: Radius) -> list[str]:
+    """Shared secrets for UDP, certificates for RadSec, and no falling back from one to the other."""
+    problems = []
+    for role in ("auth", "acct"):
+        over_tls = {server.startswith(RADSEC) for server in getattr(radius, role)}
+        if len(over_tls) > 1:
+            problems.append(f"radius.{role}: mixes RadSec and UDP; a TLS failure would fall back to UDP")
+    servers = [server.startswith(RADSEC) for server in (*radius.auth, *radius.acct)]
+    if any(servers):
+        problems += [
+            f"radius.{key}: is missing; RadSec needs certificates on both sides"
+            for key in ("certificate", "ca_file")
+            if not getattr(radius, key)
+        ]
+        for key in ("certificate", "private_key", "ca_file"):
+            problems += _missing_file(config, f"radius.{key}", getattr(radius, key))
+    if not all(servers) and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
+        problems.append("radius.secret_file: is missing; name a file, or set NOMAD_RADIUS_SECRET")
+    return problems
+
+
+def _check_orders(radius: Radius) -> list[str]:
+    """The RFC 5176 listener: where, for whom, with which secret."""
+    if not radius.disconnect_listen:
+        unused = "radius.disconnect_clients: have no effect without radius.disconnect_listen, as in '127.0.0.1:3799'"
+        return [unused] if radius.disconnect_clients else []
+    problems = []
+    try:
+        host, _ = split_host_port(radius.disconnect_listen, DISCONNECT_PORT)
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        problems.append(f"radius.disconnect_listen: {error}; write address:port, as in '127.0.0.1:3799'")
+    if not radius.disconnect_clients:
+        problems.append("radius.disconnect_clients: is empty; name who may disconnect, as in '127.0.0.1'")
+    for index, text in enumerate(radius.disconnect_clients):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            problems.append(f"radius.disconnect_clients[{index}]: '{text}' is no address or network")
+    over_tls = all(server.startswith(RADSEC) for server in (*radius.auth, *radius.acct))  # or the embedded server
+    if over_tls and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
+        problems.append("radius.secret_file: is missing; disconnect clients need a secret (or NOMAD_RADIUS_SECRET)")
+    return problems
+
+
+def _check_pbx(config: Config) -> list[str]:
+    problems = []
+    if not config.pbx:
+        problems.append("pbx: no [[pbx]] is configured; calls need one")
+    for index, pbx in enumerate(config.pbx):
+        if not re.match(r"sips?:[^@]+$", pbx.uri):
+            problems.append(f"pbx[{index}].uri: '{pbx.uri}' is no URI of a host; write 'sip:127.0.0.1:5070'")
+        try:
+            re.compile(pbx.extensions)
+        except re.error as error:
+            problems.append(f"pbx[{index}].extensions: no regular expression: {error}")
+        for place, text in enumerate(pbx.trusted):
+            try:
+                bare = "/" in text or (text.count(":") > 1 and "]" not in text)
+                network = ipaddress.ip_network(text if bare else split_host_port(text, 0)[0], strict=False)
+                if not network.prefixlen:
+                    problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is everybody; name the PBX's addresses")
+            except ValueError:
+                problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is no address, address:port or network")
+        problems += _missing_file(config, f"pbx[{index}].password_file", pbx.password_file)
+    return problems
+
+
+def _check_admin(config: Config) -> list[str]:
+    problems = []
+    if config.media.relay != "off":
+        problems.append(f"media.relay: '{config.media.relay}' is not there yet; this version knows 'off'")
+    for place, text in enumerate(config.guard.never_ban):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            problems.append(f"guard.never_ban[{place}]: '{text}' is no address or network")
+    if config.admin.listen:
+        try:
+            host, _ = split_host_port(config.admin.listen, 8080)
+        except ValueError as error:
+            return [*problems, f"admin.listen: {error}"]
+        if host not in ("127.0.0.1", "::1", "localhost") and not (
+            config.admin.token_file or os.environ.get("NOMAD_ADMIN_TOKEN")
+        ):
+            problems.append("admin.listen: is not loopback; then admin.token_file (or NOMAD_ADMIN_TOKEN) is needed")
+    problems += _missing_file(config, "admin.token_file", config.admin.token_file)
+    return problems + _missing_file(config, "policy", config.policy)
+
+
+def _missing_file(config: Config, key: str, name: str) -> list[str]:
+    if not name or config.path(name).is_file():
+        return []
+    return [f"{key}: file {config.path(name)} does not exist"]

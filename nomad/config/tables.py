@@ -1,0 +1,243 @@
+"""The tables of `nomad.toml` as frozen structs.
+
+Every setting says whether a reload takes it up; those marked (restart) need a new process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+Words = str | tuple[str, ...]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the configuration file."""
+
+
+class DigestRule(Struct, frozen=True):
+    """What some phones or people are offered instead of `sip.digest`; rules with `users` first, then as they stand."""
+
+    offer: tuple[str, ...]
+    """Challenges, in order."""
+    user_agent: str = ""
+    """Regular expression found in the User-Agent, whatever the letter case; "" fits every phone."""
+    users: tuple[str, ...] = ()
+    """Logins or addresses; empty: everybody. These people get in with nothing else than `offer`."""
+
+
+class Sip(Struct, frozen=True):
+    """The SIP endpoint."""
+
+    listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
+    """transport:address:port (restart). IPv6 addresses in brackets."""
+    advertise: str = ""
+    """Address or name that peers outside see, when it is not the one listened on (restart)."""
+    certificate: str = ""
+    """PEM chain for tls and wss; reloaded when the file changes."""
+    private_key: str = ""
+    """PEM key of `certificate`; "" when the certificate's file holds it."""
+    ca_file: str = ""
+    """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
+    origins: tuple[str, ...] = ()
+    """Origins that may open a WebSocket; empty: `https://` with the domain and its aliases (restart)."""
+    digest: tuple[str, ...] = ()
+    """Challenges to offer, in order (restart); phones take the first that they know. Empty: MD5, and SHA-256 first to
+    phones that are known to take it, unless RADIUS servers are named (rlm_digest of FreeRADIUS knows MD5 only)."""
+    digest_rule: tuple[DigestRule, ...] = ()
+    """Other offers (restart). Empty: what is known of phones in the field, as far as `digest` names it."""
+    digest_qop: tuple[str, ...] = ("auth",)
+    """Quality of protection to offer: "auth", "auth-int" or both (restart)."""
+    nonce_lifetime_s: int = 300
+    """How long a nonce may be used."""
+    nonce_key_file: str = ""
+    """At least 32 random bytes that sign nonces; "" makes a new key at each start (phones see one `stale=true`)."""
+    min_expires_s: int = 60
+    """Shortest registration; shorter ones get 423 (RFC 3261 10.2.8)."""
+    max_expires_s: int = 7200
+    """Longest registration; longer ones are shortened."""
+    default_expires_s: int = 3600
+    """Registration without a wish of its own."""
+    min_session_expires_s: int = 90
+    """Shortest session interval; phones that want a shorter one get 422 (RFC 4028, restart)."""
+    timer_c_s: float = 180.0
+    """How long an INVITE may ring (RFC 3261 16.6 step 11)."""
+    max_transactions: int = 200_000
+    """More than this many at once: new requests get 503 (restart)."""
+    max_connections: int = 10_000
+    """Connections of stream transports together (restart)."""
+    max_connections_per_address: int = 100
+    """Connections from one address (restart)."""
+
+
+class Radius(Struct, frozen=True):
+    """RADIUS servers. Without any, Nomad starts its own server on loopback, over [directory]."""
+
+    auth: tuple[str, ...] = ()
+    """host:port of authentication servers, in order of preference; "radsec:host:port" for RADIUS over TLS. Neither
+    these nor `acct`: the embedded server."""
+    acct: tuple[str, ...] = ()
+    """host:port of accounting servers, in order of preference."""
+    secret_file: str = ""
+    """File with the secret shared with the servers and with who may disconnect; or NOMAD_RADIUS_SECRET."""
+    dialect: str = "sterman"
+    """Digest attributes: "sterman" (206, 207) or "rfc5090" (103 to 122)."""
+    timeout_s: float = 2.0
+    """How long one request may take over all tries and servers."""
+    certificate: str = ""
+    """PEM certificate that we show to RadSec servers (RFC 6614; restart)."""
+    private_key: str = ""
+    """PEM key of `certificate`; "" when the certificate's file holds it (restart)."""
+    ca_file: str = ""
+    """Authority that signs the RadSec servers' certificates (restart)."""
+    nas_identifier: str = ""
+    """NAS-Identifier; "" means the domain."""
+    disconnect_listen: str = ""
+    """address:port of the RFC 5176 listener; "" for none (restart)."""
+    disconnect_clients: tuple[str, ...] = ()
+    """Addresses and networks that may send Disconnect and CoA (restart)."""
+    disconnect_strict: bool = False
+    """Refuse orders without Event-Timestamp or Message-Authenticator, so that none can be replayed (restart)."""
+    verdict_cache_s: float = 300.0
+    """So long a login that RADIUS accepted lets in the same credentials without asking again, where the server trusts
+    the edge with Digest-HA1: the embedded one does. 0: every login is asked for (restart)."""
+    verdict_outage_s: float = 3600.0
+    """So long it does while no RADIUS server answers. 0: not at all (restart)."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded server is meant."""
+        return not self.auth and not self.acct
+
+
+class Attributes(Struct, frozen=True):
+    """What the directory calls things; of several names the first that has a value counts, of logins and groups all."""
+
+    login: Words = ("uid", "mail")
+    mail: Words = "mail"
+    extension: Words = ("sipExtension", "telephoneNumber")
+    password: Words = ("sipPassword", "userPassword")
+    ha1: Words = "sipDigestHA1"
+    groups: Words = ("memberOf", "sipPolicyGroup")
+    display_name: Words = ("displayName", "cn")
+    disabled: Words = ("sipDisabled", "pwdAccountLockedTime")
+
+
+class DirectoryTable(Struct, frozen=True):
+    """The directory that the embedded RADIUS server reads (restart)."""
+
+    url: Words = ""
+    """file:people.ldif, or one or more of ldap://host:port and ldaps://host:port, in order of preference."""
+    base: str = ""
+    bind_dn: str = ""
+    bind_password_file: str = ""
+    """File with the bind password; or the variable NOMAD_DIRECTORY_PASSWORD."""
+    start_tls: bool = False
+    ca_file: str = ""
+    """Certificates that sign the LDAP server's; "" means those of the system."""
+    attributes: Attributes = Attributes()
+
+
+class Pbx(Struct, frozen=True):
+    """One PBX behind the edge."""
+
+    name: str
+    uri: str
+    """sip:host:port;transport=udp|tcp|tls"""
+    trusted: tuple[str, ...] = ()
+    """address, address:port or network whose requests come from the PBX; empty: the host and port of `uri`."""
+    extensions: str = "[0-9]{4}"
+    """Regular expression (whole number) of the PBX's own extensions; other numbers are sent to the first PBX."""
+    username: str = ""
+    """Digest user when the PBX challenges; "" when it trusts our address."""
+    password_file: str = ""
+    """File with the digest password; or the variable NOMAD_PBX_PASSWORD."""
+
+
+class Media(Struct, frozen=True):
+    """Media relay."""
+
+    relay: str = "off"
+    """"off": media flows between the phone and the PBX directly."""
+
+
+class Store(Struct, frozen=True):
+    """Where records are kept."""
+
+    url: str = "sqlite:///nomad.db"
+    """SQLAlchemy URL of call records, calls in progress and the registration snapshot (restart)."""
+    spool: str = "nomad-spool.db"
+    """SQLite file of accounting records that no server has acknowledged yet; stays on this node (restart)."""
+
+
+class Accounting(Struct, frozen=True):
+    """What is accounted."""
+
+    refused: bool = False
+    """Whether a refused or failed attempt is sent to RADIUS too, as a Stop of 0 seconds."""
+    interim_interval_s: int = 0
+    """Interim-Update period of a call; 0 for none, unless RADIUS asks for one (RFC 2869 5.16)."""
+    detail: str = "nomad-accounting.jsonl"
+    """File of the embedded RADIUS server, one accounting record a line (restart)."""
+
+
+class Guard(Struct, frozen=True):
+    """Protection from what the Internet sends."""
+
+    never_ban: tuple[str, ...] = ()
+    """Addresses and networks that are never banned; the PBX's own never are."""
+    auth_failures: int = 20
+    """Refused credentials from one address within `window_s` that ban it."""
+    malformed: int = 50
+    """Malformed messages from one address within `window_s` that ban it."""
+    window_s: float = 60.0
+    ban_s: float = 60.0
+    """First ban; each further ban of the same address lasts twice as long, up to a day."""
+    requests_per_s: float = 200.0
+    """Sustained requests of one address; more are dropped. 0 switches it off."""
+    burst: int = 2000
+    """Requests of one address that may come at once."""
+
+
+class Admin(Struct, frozen=True):
+    """Console API, /healthz, /metrics, /metrics/users."""
+
+    listen: str = "127.0.0.1:8080"
+    """host:port (restart); "" for none."""
+    token_file: str = ""
+    """Bearer token for /api; or NOMAD_ADMIN_TOKEN. Needed when `listen` is not loopback."""
+    max_metric_users: int = 5000
+    """Users shown at /metrics/users; the rest count as "other"."""
+    pseudonymise_users: bool = False
+    """Show keyed hashes instead of names at /metrics/users."""
+
+
+class Config(Struct, frozen=True):
+    """`nomad.toml`."""
+
+    domain: str
+    """SIP domain, digest realm and mail domain."""
+    aliases: tuple[str, ...] = ()
+    policy: str = ""
+    """Policy file; "" allows internal and emergency numbers only."""
+    sip: Sip = Sip()
+    radius: Radius | None = None
+    directory: DirectoryTable = DirectoryTable()
+    pbx: tuple[Pbx, ...] = ()
+    media: Media = Media()
+    store: Store = Store()
+    accounting: Accounting = Accounting()
+    guard: Guard = Guard()
+    admin: Admin = Admin()
+    folder: str = ""
+    """Where relative file names start; set by `load` to the folder of the file."""
+
+    def path(self, name: str) -> Path:
+        """A file named in the configuration."""
+        return Path(self.folder, name)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domain and its aliases, lower case."""
+        return (self.domain.lower(), *(alias.lower() for alias in self.aliases))
