@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
-import os
-import secrets
-import signal
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-import uvloop
 
 from nomad import __version__, log, tasks
 from nomad import config as configuration
@@ -22,45 +15,43 @@ from nomad.clock import Clock
 from nomad.config import Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs
 from nomad.edge.accounting import Accountant, Stores
-from nomad.edge.addresses import WILDCARDS, OwnAddresses
+from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.names import Names
 from nomad.edge.nonce import NonceSigner
 from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
-from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
+from nomad.edge.ruleset import Ruleset
 from nomad.edge.switchboard import Lines, Switchboard
-from nomad.edge.trunks import Trunk, Trunks, make_trunk
+from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
+from nomad.inputs import inside_addresses, load_ruleset, load_trunks, nonce_key, store_url, trusted_addresses
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
 from nomad.ports import CdrQuery, EventHandler, Unavailable
 from nomad.servers import RadiusServers
-from nomad.sip.errors import SipError
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
-from nomad.sip.uri import Uri
 from nomad.stores.database import Database
 from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
 from nomad.stores.sql import SqlCalls, SqlCdrs
 from nomad.transport.connection import StreamLimits
-from nomad.transport.endpoint import Endpoint, source_address
+from nomad.transport.endpoint import Endpoint
 from nomad.transport.resolver import DnsResolver
 from nomad.transport.tls import ServerTls, client_context
 
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 32.0
-NAME_BUFFER_BYTES = 4096
-GC_THRESHOLDS = (50_000, 20, 50)  # many long-lived transactions: fewer passes over them
 CALL_LIMIT_S = 24 * 3600.0  # a call restored after a crash whose ends never hang up
 
 
@@ -74,7 +65,7 @@ class Edge:
         self._clock = clock or Clock()
         self._closers: list[Callable[[], Awaitable[object]]] = []  # run in reverse order
         self._jobs: list[asyncio.Task[None]] = []
-        self._names = _Names()
+        self._names = Names()
 
     async def start(self) -> None:
         """Open everything; when this returns, phones can register. Raises `ConfigError` or `Unavailable`."""
@@ -178,7 +169,7 @@ class Edge:
 
     async def _open_stores(self) -> None:
         config = self.config
-        database = Database(_absolute(config))
+        database = Database(store_url(config))
         await database.open()
         self._closers.append(database.close)
         self._snapshot = RegistrationSnapshot(database)
@@ -225,7 +216,7 @@ class Edge:
         bound = [
             (each.transport, *await self.endpoint.listen(each.transport, each.host, each.port)) for each in listens
         ]
-        own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=_inside(trunks, bound))
+        own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=inside_addresses(trunks, bound))
         proxy = Proxy(self.endpoint, own, clock=clock, new_branch=self._names.branch, timer_c_s=sip.timer_c_s)
         self.switchboard = Switchboard(
             config,
@@ -240,7 +231,7 @@ class Edge:
         )
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
-            nonces=NonceSigner(_nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
+            nonces=NonceSigner(nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
             authenticator=self.verdicts,
             clock=clock,
@@ -365,153 +356,3 @@ class _Later:
 
     def malformed(self, flow: Flow, reason: str, text: str) -> None:
         """Nobody counts yet."""
-
-
-def load_ruleset(config: Config) -> Ruleset:
-    """The policy of a configuration. Raises `ConfigError`."""
-    if not config.policy:
-        return default_ruleset()
-    path = config.path(config.policy)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return compile_policy(text, str(path))
-
-
-async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
-    """The PBXs of a configuration; one that does not resolve is trusted by its listed addresses only."""
-    trunks = []
-    for pbx in config.pbx:
-        try:
-            addresses = [target.host for target in await resolver.resolve(Uri.parse(pbx.uri))]
-        except SipError as error:
-            raise ConfigError(f"pbx {pbx.name}: uri: '{pbx.uri}' is no SIP URI: {error.text}") from None
-        except Unavailable as error:
-            log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
-            addresses = []
-        password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
-        trunks.append(make_trunk(pbx, addresses=addresses, password=password))
-    return trunks
-
-
-def trusted_addresses(trunks: Trunks) -> list[str]:
-    """Networks and addresses of all PBXs."""
-    found = {host for trunk in trunks.all for host, _ in trunk.sources}
-    return [*sorted(found), *(str(network) for trunk in trunks.all for network in trunk.networks)]
-
-
-class _Names:
-    """Random names that nobody can guess, from a buffer: one system call makes many."""
-
-    def __init__(self) -> None:
-        self._digits = ""
-        self._next = 0
-
-    def take(self, length: int) -> str:
-        """That many hexadecimal digits."""
-        if self._next + length > len(self._digits):
-            self._digits = secrets.token_hex(NAME_BUFFER_BYTES)
-            self._next = 0
-        start, self._next = self._next, self._next + length
-        return self._digits[start : self._next]
-
-    def branch(self) -> str:
-        """A Via branch (RFC 3261 8.1.1.7)."""
-        return f"z9hG4bK{self.take(20)}"
-
-    def tag(self) -> str:
-        """A To tag (RFC 3261 19.3)."""
-        return self.take(12)
-
-    def id(self) -> str:
-        """A call id: Acct-Session-Id, and the name in our Record-Route."""
-        return self.take(24)
-
-    def random(self, size: int) -> bytes:
-        """Random bytes for nonces."""
-        return bytes.fromhex(self.take(2 * size))
-
-
-def check(path: Path) -> list[str]:
-    """What is wrong with a configuration and its policy; empty when it can be used."""
-    try:
-        load_ruleset(configuration.load(path))
-    except ConfigError as error:
-        return str(error).splitlines()
-    return []
-
-
-def run(path: Path) -> int:
-    """Run an edge until SIGTERM; exit code."""
-    log.setup()
-    try:
-        config = configuration.load(path)
-        load_ruleset(config)
-    except ConfigError as error:
-        logger.error("%s", error)
-        return 1
-    gc.set_threshold(*GC_THRESHOLDS)
-    return uvloop.run(_run(Edge(config, config_path=path)))
-
-
-async def _run(edge: Edge) -> int:
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    try:
-        await edge.start()
-    except (ConfigError, Unavailable) as error:
-        logger.error("%s", error)
-        return 1
-    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.spawn(_reload(edge), name="reload"))
-    gc.collect()
-    gc.freeze()
-    _notify("READY=1")
-    await stopping.wait()
-    _notify("STOPPING=1")
-    await edge.stop()
-    return 0
-
-
-async def _reload(edge: Edge) -> None:
-    await edge.reload()
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, when it started us (sd_notify)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect("\0" + address[1:] if address.startswith("@") else address)
-        sock.send(state.encode())
-
-
-def _absolute(config: Config) -> str:
-    """The store URL; a relative SQLite file starts at the folder of the configuration."""
-    scheme, found, name = config.store.url.partition(":///")
-    if found and scheme.startswith("sqlite") and name and name != ":memory:" and not name.startswith("/"):
-        return f"{scheme}:///{config.path(name)}"
-    return config.store.url
-
-
-def _nonce_key(config: Config) -> bytes:
-    if not config.sip.nonce_key_file:
-        return secrets.token_bytes(32)
-    try:
-        key = config.path(config.sip.nonce_key_file).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: cannot be read: {error.strerror}") from None
-    if len(key) < 32:
-        raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: holds {len(key)} bytes; at least 32 are needed")
-    return key
-
-
-def _inside(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[str, str]:
-    """For sockets on a wildcard: which of our addresses each PBX sees."""
-    if not any(host in WILDCARDS for _, host, _ in bound):
-        return {}
-    hosts = {host for trunk in trunks.all for host, _ in trunk.sources}
-    return {host: source_address(host, 5060) for host in hosts}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nomad import app, config
-from nomad.app import Edge, check, load_ruleset
+from nomad import config
+from nomad.app import Edge
 from nomad.config import ConfigError
 from nomad.edge.calls import Call, CallState, Leg, freeze
 from nomad.ports import Grant, Unavailable
@@ -189,32 +189,3 @@ async def test_start_with_a_nonce_key_that_is_too_short(path: Path) -> None:
     write(path, CONFIG.replace("[sip]", '[sip]\nnonce_key_file = "nonce.key"'))
     with pytest.raises(ConfigError, match="at least 32"):
         await Edge(config.load(path)).start()
-
-
-def test_check_names_what_is_wrong_in_both_files(path: Path) -> None:
-    assert check(path) == []
-    (path.parent / "policy.toml").write_text('[[group]]\nname = "x"\nmatch = { default = true }\nallow = ["no"]\n')
-    (finding,) = check(path)
-    assert "no class 'no'" in finding
-    path.write_text("domain = 5")
-    assert "domain" in check(path)[0]
-
-
-def test_without_a_policy_internal_numbers_are_allowed(path: Path) -> None:
-    path.write_text(CONFIG.replace('policy = "policy.toml"', ""))
-    assert [group.name for group in load_ruleset(config.load(path)).groups] == ["everybody"]
-
-
-def test_run_with_a_wrong_configuration_exits_with_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nomad.log.setup", lambda: None)
-    path.write_text("domain = 5")
-    assert app.run(path) == 1
-    assert app.run(path.parent / "nothing.toml") == 1
-
-
-def test_names_are_long_random_and_never_the_same() -> None:
-    names = app._Names()
-    assert len({names.branch() for _ in range(3000)}) == 3000
-    assert names.branch().startswith("z9hG4bK")
-    assert len(names.id()) == 24
-    assert len(names.random(6)) == 6

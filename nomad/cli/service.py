@@ -29,16 +29,16 @@ def demo(
 
 def run(config: FileOption = DEFAULT_FILE) -> None:
     """The edge. SIGHUP reloads, SIGTERM drains and stops."""
-    from nomad import app
+    from nomad import process
 
-    raise typer.Exit(app.run(config))
+    raise typer.Exit(process.run(config))
 
 
 def check(config: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
     """Validate configuration, policy and files without starting anything."""
-    from nomad import app
+    from nomad import inputs
 
-    problems = app.check(config)
+    problems = inputs.check(config)
     if as_json:
         print_json({"ok": not problems, "problems": problems})
     elif problems:

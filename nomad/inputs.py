@@ -1,0 +1,93 @@
+"""What the configuration names, read in: policy, PBXs, nonce key, database; and the check of all of it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from pathlib import Path
+
+from nomad import config as configuration
+from nomad import log
+from nomad.config import Config, ConfigError, secret
+from nomad.edge.addresses import WILDCARDS
+from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
+from nomad.edge.trunks import Trunk, Trunks, make_trunk
+from nomad.ports import Unavailable
+from nomad.sip.errors import SipError
+from nomad.sip.uri import Uri
+from nomad.transport.endpoint import source_address
+from nomad.transport.resolver import DnsResolver
+
+logger = logging.getLogger(__name__)
+
+
+def load_ruleset(config: Config) -> Ruleset:
+    """The policy of a configuration. Raises `ConfigError`."""
+    if not config.policy:
+        return default_ruleset()
+    path = config.path(config.policy)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return compile_policy(text, str(path))
+
+
+async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
+    """The PBXs of a configuration; one that does not resolve is trusted by its listed addresses only."""
+    trunks = []
+    for pbx in config.pbx:
+        try:
+            addresses = [target.host for target in await resolver.resolve(Uri.parse(pbx.uri))]
+        except SipError as error:
+            raise ConfigError(f"pbx {pbx.name}: uri: '{pbx.uri}' is no SIP URI: {error.text}") from None
+        except Unavailable as error:
+            log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
+            addresses = []
+        password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
+        trunks.append(make_trunk(pbx, addresses=addresses, password=password))
+    return trunks
+
+
+def trusted_addresses(trunks: Trunks) -> list[str]:
+    """Networks and addresses of all PBXs."""
+    found = {host for trunk in trunks.all for host, _ in trunk.sources}
+    return [*sorted(found), *(str(network) for trunk in trunks.all for network in trunk.networks)]
+
+
+def store_url(config: Config) -> str:
+    """The store URL; a relative SQLite file starts at the folder of the configuration."""
+    scheme, found, name = config.store.url.partition(":///")
+    if found and scheme.startswith("sqlite") and name and name != ":memory:" and not name.startswith("/"):
+        return f"{scheme}:///{config.path(name)}"
+    return config.store.url
+
+
+def nonce_key(config: Config) -> bytes:
+    """The key that signs nonces, from its file or made now. Raises `ConfigError`."""
+    if not config.sip.nonce_key_file:
+        return secrets.token_bytes(32)
+    try:
+        key = config.path(config.sip.nonce_key_file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: cannot be read: {error.strerror}") from None
+    if len(key) < 32:
+        raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: holds {len(key)} bytes; at least 32 are needed")
+    return key
+
+
+def inside_addresses(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[str, str]:
+    """For sockets on a wildcard: which of our addresses each PBX sees."""
+    if not any(host in WILDCARDS for _, host, _ in bound):
+        return {}
+    hosts = {host for trunk in trunks.all for host, _ in trunk.sources}
+    return {host: source_address(host, 5060) for host in hosts}
+
+
+def check(path: Path) -> list[str]:
+    """What is wrong with a configuration and its policy; empty when it can be used."""
+    try:
+        load_ruleset(configuration.load(path))
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
