@@ -16,7 +16,7 @@ MAX_ELEMENTS = 70
 MAX_DELTA_SECONDS = 2**32 - 1
 
 TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++")
-QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 
 # Values that stand in quotes even when they are tokens: RFC 3840 9 (all names that begin with "+", too), RFC 3326 2.
 _QUOTED_NAMES = frozenset(
@@ -27,11 +27,11 @@ _QUOTED_NAMES = frozenset(
 # Wider than gen-value (RFC 3261 25.1) by characters that phones put into tags and that separate nothing.
 _VALUE = r"[A-Za-z0-9\-.!%*_+`'~\[\]:/@?=&$()\u0080-\U0010ffff]++"
 _PLAIN_VALUE = re.compile(_VALUE)
-_PLAIN_PARAMS = re.compile(r"(?:;[A-Za-z0-9\-.!%*_+`'~]++(?:=" + _VALUE + r")?+)*+")
+_PLAIN_PARAMS = re.compile(r"(?:;[A-Za-z0-9\-.!%*_+`'~]++(?:=" + _VALUE + r")?)*")
 _NAME_AND_VALUE = (
-    r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+(?:=[ \t]*+(?:(\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\")|(" + _VALUE + r"))[ \t]*+)"
+    r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+(?:=[ \t]*+(?:(\"[^\"\\]*+(?:\\.[^\"\\]*+)*\")|(" + _VALUE + r"))[ \t]*+)"
 )
-_PARAM = re.compile(r";[ \t]*+" + _NAME_AND_VALUE + r"?+(?=;|\Z)", re.DOTALL)
+_PARAM = re.compile(r";[ \t]*+" + _NAME_AND_VALUE + r"?(?=;|\Z)", re.DOTALL)
 _AUTH_PARAM = re.compile(_NAME_AND_VALUE + r"(?:,[ \t]*+|\Z)", re.DOTALL)
 _LIST_MARK = re.compile(r'[",<]')
 _ESCAPED_PAIR = re.compile(r"\\(.)", re.DOTALL)

@@ -32,7 +32,7 @@ from nomad.sip.uri import Uri, ipv6_reference, parse_port
 _ADDRESS_MARK = re.compile(r'[<;"]')
 _VIA = re.compile(
     r"[Ss][Ii][Pp][ \t]*+/[ \t]*+[0-9]++\.[0-9]++[ \t]*+/[ \t]*+([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++"
-    r"([A-Za-z0-9.\-_]++|\[[0-9A-Fa-f:.]++\])(?:[ \t]*+:[ \t]*+([0-9]{1,5}+))?+[ \t]*+(;.*+)?+",
+    r"([A-Za-z0-9.\-_]++|\[[0-9A-Fa-f:.]++\])(?:[ \t]*+:[ \t]*+([0-9]{1,5}+))?[ \t]*+(;.*+)?",
     re.DOTALL,
 )
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+")

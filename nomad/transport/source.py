@@ -13,7 +13,7 @@ from nomad.sip.message import Request
 
 DEFAULT_PORT = 5060
 # What phones send nearly always: one Via, no blanks, no quotes, an IPv4 address or a name.
-_PLAIN_VIA = re.compile(r"SIP/2\.0/[A-Z]++ ([A-Za-z0-9.\-]++)(?::[0-9]++)?+((?:;[A-Za-z0-9.\-_=]++)*+)")
+_PLAIN_VIA = re.compile(r"SIP/2\.0/[A-Z]++ ([A-Za-z0-9.\-]++)(?::[0-9]++)?((?:;[A-Za-z0-9.\-_=]++)*)")
 
 
 def note_source(request: Request, remote: tuple[str, int]) -> None:
