@@ -17,6 +17,8 @@ from nomad.sip.message import Request
 FLOW_TIMER_S, UDP_FLOW_TIMER_S = 120, 25
 MAX_CLOSED = 10_000  # connections remembered as gone, for a REGISTER that is still being checked
 OUTBOUND = "outbound"
+BROWSER_TRANSPORTS = ("ws", "wss")  # RFC 7118
+WEBRTC = b"UDP/TLS/RTP/SAVP"  # in the m lines of an offer that browsers take (RFC 8827 6.5)
 
 
 def supports(request: Request, option: str) -> bool:
@@ -75,6 +77,17 @@ def other_flows(bindings: Iterable[Binding], chosen: Sequence[Binding], now: flo
         if binding.reg_id and binding.instance in phones and binding not in chosen and binding.expires_at > now
     ]
     return sorted(others, key=lambda binding: -binding.expires_at)
+
+
+def takers(bindings: Sequence[Binding], offer: bytes) -> list[Binding]:
+    """Those whose phones can take the media of an offer, which nobody translates: browsers WebRTC, others all else.
+
+    Without an offer, everybody.
+    """
+    if not offer:
+        return list(bindings)
+    webrtc = WEBRTC in offer
+    return [binding for binding in bindings if (binding.flow.transport in BROWSER_TRANSPORTS) is webrtc]
 
 
 class Flows:

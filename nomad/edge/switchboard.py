@@ -19,7 +19,7 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.numbers import EMERGENCY
-from nomad.edge.outbound import other_flows, targets
+from nomad.edge.outbound import other_flows, takers, targets
 from nomad.edge.policy import Verdict
 from nomad.edge.proxy import (
     PBX,
@@ -183,6 +183,9 @@ class Switchboard:
         bindings = targets(registration.bindings, now)
         if not bindings or grant is None:
             raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=registration.user)
+        bindings = takers(bindings, request.body)
+        if not bindings:
+            raise Reject(488, "No phone of this person takes such media", rule="media", why=registration.user)
         call = Call(
             id=self._new_id(),
             call_id=request.call_id,

@@ -1,6 +1,6 @@
 import pytest
 
-from nomad.edge.outbound import MAX_CLOSED, Flows, check_register, reply_headers, targets
+from nomad.edge.outbound import MAX_CLOSED, Flows, check_register, reply_headers, takers, targets
 from nomad.ports import Binding
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
@@ -66,6 +66,14 @@ def test_of_two_flows_to_one_phone_the_newest_rings() -> None:
     other, plain = binding("sip:a@3", instance="<j>", reg_id=1), binding("sip:a@4")
     gone = binding("sip:a@5", at=1)
     assert targets([old, new, other, plain, plain, gone], 5.0) == [new, other, plain, plain]
+
+
+def test_browsers_take_webrtc_and_phones_take_the_rest() -> None:
+    phone, browser = binding("sip:a@1"), binding("sip:a@2", flow=TLS._replace(transport="wss"))
+    plain, webrtc = b"m=audio 4000 RTP/AVP 0\r\n", b"m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"
+    assert takers([phone, browser], plain) == takers([phone, browser], b"m=audio 4000 RTP/SAVP 0\r\n") == [phone]
+    assert takers([phone, browser], webrtc) == [browser]
+    assert takers([phone, browser], b"") == [phone, browser]
 
 
 def test_registrations_by_a_connection_are_known_until_it_closes() -> None:

@@ -68,9 +68,9 @@ class Asterisk:
         """Run a console command and return what it prints."""
         return attempt([*self._command(), "-rx", command], cwd=self.folder, timeout_s=10.0).stdout
 
-    def originate(self, number: str, *, then: str = "2001") -> None:
+    def originate(self, number: str, *, then: str = "2001", endpoint: str = "nomad") -> None:
         """Call a number at the edge, and connect who answers to a number of this PBX; returns at once."""
-        self.cli(f"channel originate PJSIP/nomad/sip:{number}@{self.edge} extension {then}@numbers")
+        self.cli(f"channel originate PJSIP/{endpoint}/sip:{number}@{self.edge} extension {then}@numbers")
 
     def channels(self) -> int:
         """How many channels are up: two for each bridged call, one for each call to a test number."""

@@ -1,4 +1,4 @@
-"""Headless Chromium with a made-up microphone, driven over its DevTools, and the pages that it shows.
+"""Headless Chromium with a tone for a microphone, driven over its DevTools, and the pages that it shows.
 
 The phone in the page is SIP.js, which npm installs into var/ as pinned in tests/interop/browser.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 from websockets.sync.client import connect
 
+from tests.harness.audio import write_tone
 from tests.harness.debian import ROOT
 from tests.harness.pki import Certificate
 from tests.harness.ports import HOST, free_port
@@ -28,6 +29,7 @@ from tests.harness.processes import Process, run, wait_until
 SOURCE = ROOT / "tests" / "interop" / "browser"
 CACHE = ROOT / "var" / "cache" / "browser"
 ANSWER_S = 20.0
+MICROPHONE_HZ = 440
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -76,6 +78,9 @@ class Chromium:
         folder.mkdir(parents=True)
         port = free_port()
         flags = [*FLAGS, f"--user-data-dir={folder / 'profile'}", f"--remote-debugging-port={port}"]
+        microphone = folder / "microphone.wav"
+        write_tone(microphone, hz=MICROPHONE_HZ, seconds=10, rate=48_000)
+        flags += [f"--use-file-for-fake-audio-capture={microphone}"]
         flags += [f"--ignore-certificate-errors-spki-list={_key_hash(certificate)}"]
         command = ["chromium", *flags, url]
         self._process = Process("chromium", command, log=folder / "chromium.log", env={"HOME": str(folder)})

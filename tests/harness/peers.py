@@ -320,6 +320,7 @@ class PbxPeer(Peer):
         headers: Sequence[tuple[str, str]] = (),
         caller: str = '"Boss" <sip:2000@pbx.example>',
         uri: str = "",
+        body: bytes = SDP,
     ) -> Request:
         """Call a person at the edge."""
         uri = uri or f"sip:{extension}@{EDGE[0]}:{EDGE[1]}"
@@ -333,7 +334,7 @@ class PbxPeer(Peer):
         request.add("contact", f"<sip:asterisk@{self.host}>")
         for name, value in headers:
             request.add(name, value)
-        request.body = SDP
+        request.body = body
         request.set("content-type", "application/sdp")
         self.send(request)
         return request

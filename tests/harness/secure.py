@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.harness.edge import Edge
-from tests.harness.people import DOMAIN
+from tests.harness.people import DOMAIN, Person
 from tests.harness.pki import Certificate, Pki
 from tests.harness.ports import HOST, free_port
 
@@ -38,6 +38,16 @@ class SecureEdge(Edge):
         """What it shows over TLS."""
         assert self._certificate is not None
         return self._certificate
+
+    @property
+    def wss(self) -> str:
+        """Where browsers connect."""
+        return f"wss://{HOST}:{self.wss_port}"
+
+    def bindings(self, person: Person) -> list[dict[str, str]]:
+        """Where a person is registered."""
+        entries = self.get("/api/v1/registrations")["registrations"]
+        return [binding for entry in entries if entry["user"] == person.login for binding in entry["bindings"]]
 
     def handshake(self, context: ssl.SSLContext) -> str | None:
         """Connect over TLS; the version that was agreed. Raises `OSError`."""

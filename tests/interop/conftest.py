@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness.asterisk import Asterisk
 from tests.harness.baresip import Baresip
+from tests.harness.chromium import Pages
 from tests.harness.debian import require
 from tests.harness.edge import Edge
 from tests.harness.freeradius import FreeRadius
@@ -86,6 +87,15 @@ def edge(request: pytest.FixtureRequest, new_folder: NewFolder, edge_port: int, 
 def embedded_edge(new_folder: NewFolder, edge_port: int, asterisk: Asterisk) -> Iterator[Edge]:
     """An edge before Asterisk with its own RADIUS server only, for what no other server changes."""
     server = Edge(new_folder("edge"), pbx=asterisk.uri, port=edge_port)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def pages(new_folder: NewFolder) -> Iterator[Pages]:
+    """The web server with the browser's phone."""
+    require("chromium")
+    server = Pages(new_folder("pages") / "site")
     yield server
     server.stop()
 

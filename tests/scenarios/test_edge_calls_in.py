@@ -263,3 +263,18 @@ async def test_redirection_by_a_phone_does_not_tell_the_pbx_whom_to_call(rig: Ri
     sent = rig.pbx.invite("1002")
     phone.reply(await phone.request("INVITE"), 302, headers=[("contact", "<sip:0899123456@10.0.0.5>")])
     assert not (await pass_final(rig, sent, 302)).has("contact")
+
+
+@on_rig()
+async def test_phones_that_cannot_take_the_media_do_not_ring(rig: Rig) -> None:
+    webrtc = SDP.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF")
+    phone, page = rig.phone("bob"), rig.phone("bob", transport="wss")
+    await phone.register()
+    rig.pbx.invite("1002", body=webrtc)
+    assert (await rig.pbx.response(488)).reason == "No phone of this person takes such media"
+    await page.register()
+    rig.pbx.invite("1002", body=webrtc)
+    await page.request("INVITE")
+    rig.pbx.invite("1002")
+    await phone.request("INVITE")
+    assert [message.method for message in (*phone.inbox, *page.inbox) if isinstance(message, Request)] == []

@@ -1,6 +1,9 @@
 // SIP.js phones in one page, for tests.harness.chromium: window.phones[name] after await window.start(...).
 import { SimpleUser } from "./sip.js/platform/web/index.js";
 
+// a tone is what such filters take for noise
+const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
 window.phones = {};
 
 class Phone {
@@ -9,7 +12,7 @@ class Phone {
         const note = (event) => () => this.events.push(event);
         this.user = new SimpleUser(server, {
             aor,
-            media: { constraints: { audio: true, video: false }, remote: { audio: document.getElementById("remote") } },
+            media: { constraints: { audio: AS_IT_IS, video: false }, remote: { audio: document.getElementById("remote") } },
             registererOptions: { regId: 1, instanceId: crypto.randomUUID() }, // RFC 5626
             userAgentOptions: {
                 authorizationUsername: login,
@@ -28,9 +31,35 @@ class Phone {
         });
     }
 
+    // whether this happened since it was last asked for
+    take(event) {
+        const place = this.events.indexOf(event);
+        if (place < 0) return false;
+        this.events.splice(place, 1);
+        return true;
+    }
+
     // as when the network is gone: nobody says goodbye
     drop() {
         this.user.sessionManager.userAgent.transport.ws.close();
+    }
+
+    // the loudest frequency that comes from the other side, in Hz; 0 for silence
+    async tone() {
+        const receiver = this.user.session?.sessionDescriptionHandler?.peerConnection?.getReceivers()[0];
+        if (!receiver) return 0;
+        if (this.heard !== receiver.track) {
+            this.heard = receiver.track;
+            const context = new AudioContext();
+            await context.resume();
+            this.analyser = context.createAnalyser();
+            this.analyser.fftSize = 8192;
+            context.createMediaStreamSource(new MediaStream([receiver.track])).connect(this.analyser);
+        }
+        const levels = new Float32Array(this.analyser.frequencyBinCount);
+        this.analyser.getFloatFrequencyData(levels); // dB
+        const best = levels.indexOf(levels.reduce((a, b) => Math.max(a, b)));
+        return levels[best] > -60 ? (best * this.analyser.context.sampleRate) / this.analyser.fftSize : 0;
     }
 
     // packets of audio that came from the other side
