@@ -246,6 +246,36 @@ class Cdr:
     terminate_cause: str  # Acct-Terminate-Cause by name, "" when never answered
     peer: str  # source address of the phone
     user_agent: str
+    number: str = ""  # as the policy judged it, see `edge/numbers.py`
+    group: str = ""  # policy group that judged the call
+    groups: tuple[str, ...] = ()  # what RADIUS said of the person: LDAP groups, Filter-Id
+    classes: tuple[bytes, ...] = ()  # RADIUS Class
+    transport: str = ""  # that the phone used
+    policy: str = ""  # which policy judged: number of the version, or the beginning of its SHA-256
+    cost: float = 0.0  # by the tariff of that policy
+    chain: str = ""  # rules that led to the verdict
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """From which moments to add up what people's own calls came to; Unix seconds."""
+
+    month: float
+    day: float
+    hour: float
+    until: float
+    exempt: tuple[str, ...] = ()  # classes of numbers that count for nothing
+
+
+@dataclass(frozen=True, slots=True)
+class UserUsage:
+    """What finished calls of one person come to; a call that began before a period counts with its part in it."""
+
+    user: str
+    seconds_month: float
+    seconds_day: float
+    cost_day: float
+    calls: tuple[float, ...] = ()  # when calls of the last hour began, oldest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +296,42 @@ class CdrStore(Protocol):
 
     async def query(self, query: CdrQuery) -> Sequence[Cdr]:
         """Read, newest first."""
+
+    async def usage(self, query: UsageQuery) -> Sequence[UserUsage]:
+        """What people's own calls that have ended came to; added up in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """One text that the policy had. Numbers have no gaps."""
+
+    number: int
+    at: float  # Unix seconds
+    by: str
+    why: str
+    sha: str  # SHA-256 of the text in UTF-8, hex
+    text: str
+    restores: int | None = None  # the version that this one brings back
+    failed_tests: int = 0  # expected verdicts that it breaks, when it was forced
+
+
+class PolicyStore(Protocol):
+    """Every version of the policy, in the order in which they were applied."""
+
+    async def add(self, versions: Sequence[PolicyVersion]) -> None:
+        """Store all or nothing; the first must follow the newest that is there, else raises `Conflict`."""
+
+    async def get(self, number: int) -> PolicyVersion | None:
+        """One version."""
+
+    async def find(self, sha: str) -> PolicyVersion | None:
+        """The newest version with this text."""
+
+    async def history(self, limit: int) -> Sequence[PolicyVersion]:
+        """The newest versions, newest first."""
+
+    async def withdraw(self, number: int) -> None:
+        """Forget a version that could not be put in force, if it is the newest; else raises `Conflict`."""
 
 
 @dataclass(frozen=True, slots=True)

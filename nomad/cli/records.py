@@ -19,8 +19,10 @@ from nomad.cli.times import duration, local, local_short, parse_when
 COLUMNS = (
     "id", "call_id", "direction", "user", "caller", "callee", "number_class", "started_at", "answered_at", "ended_at",
     "duration_s", "result", "status", "rule", "reason", "terminate_cause", "peer", "user_agent",
+    "number", "group", "groups", "classes", "transport", "policy", "cost", "chain",
 )  # fmt: skip
 HEADINGS = ("STARTED", "TALK", "DIR", "USER", "FROM", "TO", "CLASS", "RESULT", "STATUS", "WHY")
+LISTS = ("groups", "classes")
 TIMES = ("started_at", "answered_at", "ended_at")
 DEFAULT_LIMIT = 1000
 FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -108,4 +110,5 @@ def _write_csv(found: list[dict[str, Any]]) -> None:
     writer.writerow(COLUMNS)
     for record in found:
         shown = {**record, **{name: local(record[name]) for name in TIMES}}
+        shown |= {name: "; ".join(record[name]) for name in LISTS}
         writer.writerow([safe_cell(cell) if isinstance(cell := shown[name], str) else cell for name in COLUMNS])

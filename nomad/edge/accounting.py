@@ -61,6 +61,11 @@ class Attempted:
     started_at: float
     peer: str
     user_agent: str
+    number: str = ""
+    group: str = ""
+    transport: str = ""
+    policy: str = ""
+    chain: str = ""
 
 
 class Accountant:
@@ -140,6 +145,13 @@ class Accountant:
             terminate_cause="",
             peer=attempt.peer,
             user_agent=attempt.user_agent,
+            number=attempt.number,
+            group=attempt.group,
+            groups=attempt.grant.groups,
+            classes=attempt.grant.classes,
+            transport=attempt.transport,
+            policy=attempt.policy,
+            chain=attempt.chain,
         )
         self._metrics.call_ended(record)
         self._meanwhile("call record", self._stores.cdrs.add([record]))
@@ -302,4 +314,11 @@ def _cdr(call: Call, rule: str, reason: str) -> Cdr:
         terminate_cause=call.terminate_cause if answered else "",
         peer=call.peer,
         user_agent=call.user_agent,
+        number=call.number,
+        group=call.group,
+        groups=call.grant.groups,
+        classes=call.grant.classes,
+        transport=call.transport,
+        policy=call.policy,
+        chain=call.chain,
     )

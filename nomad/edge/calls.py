@@ -65,6 +65,9 @@ class Call:
     peer: str = ""
     user_agent: str = ""
     group: str = ""
+    number: str = ""  # as the policy judged it
+    policy: str = ""  # which version of it
+    chain: str = ""  # rules that led to the verdict
     callees: dict[str, Leg] = field(default_factory=dict)
     state: CallState = CallState.TRYING
     answered_at: float | None = None
@@ -89,6 +92,12 @@ class Call:
         if self.answered_at is None or self.ended_at is None:
             return 0.0
         return max(0.0, self.ended_at - self.answered_at)
+
+    @property
+    def transport(self) -> str:
+        """What the member's phone uses, "" while none has answered."""
+        phone = self.caller if self.direction == "out" else self.callee()
+        return phone.flow.transport if phone is not None else ""
 
     def callee(self) -> Leg | None:
         """The side that answered."""

@@ -186,11 +186,11 @@ class Dispatcher:
         relay.check_cancelled()
         verdict = self._verdict(incoming, identity, number, ruleset)
         if not verdict.allowed:
-            await self._refused_by_policy(incoming, identity, number, verdict)
+            await self._refused_by_policy(incoming, identity, number, verdict, policy=ruleset.version)
         trunk = self.trunks.for_number(number)
         switchboard = self._parts.switchboard
         if request.method == "INVITE":
-            call = switchboard.open_out(incoming, identity, number, verdict)
+            call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.version)
             await switchboard.call_out(incoming, relay, call, number=number, trunk=trunk)
         else:
             await self._pass_on(incoming, relay, identity, number, trunk)
@@ -302,7 +302,9 @@ class Dispatcher:
             ),
         )
 
-    async def _refused_by_policy(self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict) -> None:
+    async def _refused_by_policy(
+        self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict, *, policy: str
+    ) -> None:
         request = incoming.request
         attempt = Attempted(
             id=self._new_tag(),
@@ -314,6 +316,11 @@ class Dispatcher:
             started_at=self._clock.wall(),
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
+            number=number,
+            group=verdict.group,
+            transport=incoming.flow.transport,
+            policy=policy,
+            chain="; ".join(verdict.chain),
         )
         refusal = self._policy_refusal(verdict)
         await self._parts.accountant.refused(attempt, status=refusal.status, rule=verdict.rule, reason=verdict.reason)

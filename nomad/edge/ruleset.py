@@ -105,6 +105,7 @@ class Ruleset:
     timezone: tzinfo | None
     source: str  # file name, for people
     class_names: frozenset[str] = field(default=frozenset())
+    version: str = ""  # what call records name it by: the number in the store, or the beginning of its SHA-256
 
 
 def compile_policy(text: str, source: str) -> Ruleset:

@@ -103,7 +103,9 @@ class Switchboard:
 
     # -- new calls -----------------------------------------------------------------------------------------------
 
-    def open_out(self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict) -> Call:
+    def open_out(
+        self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict, *, policy: str = ""
+    ) -> Call:
         """Take in the call of a member; no await may stand between the verdict and this."""
         request = incoming.request
         limits = [limit for limit in (verdict.max_call_s, identity.grant.session_timeout_s) if limit is not None]
@@ -122,6 +124,9 @@ class Switchboard:
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
             group=verdict.group,
+            number=number,
+            policy=policy,
+            chain="; ".join(verdict.chain),
             limit_s=min(limits) if limits else None,
             policy_limit_s=verdict.max_call_s,
         )
@@ -198,6 +203,7 @@ class Switchboard:
             caller=_calling_leg(PBX, request, incoming.flow),
             peer=bindings[0].flow.remote[0],
             user_agent=bindings[0].user_agent,
+            number=number,
         )
 
         def branch_to(binding: Binding) -> Branch:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from nomad.ports import Unavailable
-from nomad.stores import tables
+from nomad.stores.migration import bring_up
 from nomad.stores.worker import Worker
 
 LOCK_WAIT_S = 5.0  # another process holds SQLite's write lock
@@ -112,13 +112,8 @@ class Database:
     def _open_writer(self) -> EngineSession:
         session = EngineSession(self._engine)
         try:
-            tables.metadata.create_all(session.connection)
-            versions = session.connection.execute(select(tables.schema.c.version)).scalars().all()
-            if any(version > tables.SCHEMA_VERSION for version in versions):
+            if not bring_up(session.connection):
                 raise Unavailable(f"{self.name}: made by a newer Nomad; use that one, or another [store] url")
-            adding = self.insert(tables.schema).values(version=tables.SCHEMA_VERSION)
-            session.connection.execute(adding.on_conflict_do_nothing())
-            session.connection.commit()
         except BaseException:
             session.close()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # a column that is added later needs a server_default: old databases get it, see `migration.py`
 
 metadata = MetaData()
 
@@ -35,6 +35,14 @@ cdrs = Table(
     Column("terminate_cause", Text, nullable=False),
     Column("peer", Text, nullable=False),
     Column("user_agent", Text, nullable=False),
+    Column("number", Text, nullable=False, server_default=""),
+    Column("group", Text, nullable=False, server_default=""),
+    Column("groups", Text, nullable=False, server_default="[]"),  # JSON
+    Column("classes", Text, nullable=False, server_default="[]"),  # JSON, hex
+    Column("transport", Text, nullable=False, server_default=""),
+    Column("policy", Text, nullable=False, server_default=""),
+    Column("cost", Double, nullable=False, server_default="0"),
+    Column("chain", Text, nullable=False, server_default=""),
     Index("cdrs_by_start", "started_at"),
     Index("cdrs_by_user", "user", "started_at"),
 )
@@ -56,4 +64,18 @@ registrations = Table(
     Column("user", String(255), primary_key=True),
     Column("expires_at", Double, nullable=False),  # of the last binding
     Column("data", LargeBinary, nullable=False),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("sha", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("restores", Integer),
+    Column("failed_tests", Integer, nullable=False, server_default="0"),
+    Index("policies_by_text", "sha"),
 )

@@ -21,6 +21,8 @@ from nomad.ports import (
     SpoolState,
     Target,
     Unavailable,
+    UsageQuery,
+    UserUsage,
 )
 from nomad.sip.uri import Uri
 
@@ -166,8 +168,36 @@ class MemoryCdrs:
 
     async def query(self, query: CdrQuery) -> Sequence[Cdr]:
         """Newest first."""
-        found = [each for each in self.records.values() if not query.user or each.user == query.user]
+        found = [
+            each
+            for each in self.records.values()
+            if query.user in ("", each.user)
+            and (query.since is None or each.started_at >= query.since)
+            and (query.until is None or each.started_at < query.until)
+        ]
         return sorted(found, key=lambda each: -each.started_at)[: query.limit]
+
+    async def usage(self, query: UsageQuery) -> Sequence[UserUsage]:
+        """Record by record."""
+        if self.down:
+            raise Unavailable("no database")
+        found: dict[str, UserUsage] = {}
+        for each in self.records.values():
+            if each.direction != "out" or each.number_class in query.exempt or each.ended_at > query.until:
+                continue
+            known = found.setdefault(each.user, UserUsage(each.user, 0.0, 0.0, 0.0))
+            began = each.answered_at if each.answered_at is not None else each.ended_at
+            month = max(0.0, each.ended_at - max(began, query.month))
+            day = max(0.0, each.ended_at - max(began, query.day))
+            recent = each.started_at > query.hour and each.result != "refused"
+            found[each.user] = UserUsage(
+                each.user,
+                known.seconds_month + month,
+                known.seconds_day + day,
+                known.cost_day + each.cost * (day / each.duration_s if each.duration_s else 0.0),
+                known.calls + ((each.started_at,) if recent else ()),
+            )
+        return list(found.values())
 
     @property
     def all(self) -> list[Cdr]:

@@ -26,10 +26,24 @@ async def test_call_is_set_up_and_ended_by_the_caller(rig: Rig) -> None:
     (cdr,) = rig.cdrs.all
     assert (cdr.result, cdr.user, cdr.status, round(cdr.duration_s)) == ("answered", "alice", 200, 30)
     assert (cdr.caller, cdr.callee, cdr.number_class) == (f"alice@{DOMAIN}", f"1000@{DOMAIN}", "internal")
+    assert (cdr.number, cdr.group, cdr.transport, cdr.peer) == ("1000", "staff", "udp", phone.flow.remote[0])
+    assert (cdr.groups, cdr.classes) == ((), (b"class of alice",))
+    assert cdr.chain.startswith("number 1000: class internal")
     assert rig.live_calls.calls == {}
     assert rig.network.lost == []
     await phone.quiet()
     await rig.pbx.quiet()
+
+
+@on_rig()
+async def test_what_judged_a_refused_call_is_in_its_record(rig: Rig) -> None:
+    phone = rig.phone("carol", transport="tcp")
+    await phone.invite("77")
+    await phone.response(403)
+    await asyncio.sleep(1)
+    (cdr,) = rig.cdrs.all
+    assert (cdr.number, cdr.group, cdr.groups, cdr.transport) == ("77", "boss", ("boss",), "tcp")
+    assert "a number in no class is denied" in cdr.chain
 
 
 @on_rig()

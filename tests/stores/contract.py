@@ -10,8 +10,21 @@ from dataclasses import replace
 
 import pytest
 
-from nomad.ports import CallStore, CdrQuery, CdrStore, Conflict, LocationStore, NonceWindow, Registration, Spool
-from tests.stores.samples import binding, cdr, live, record, registration
+from nomad.ports import (
+    CallStore,
+    Cdr,
+    CdrQuery,
+    CdrStore,
+    Conflict,
+    LocationStore,
+    NonceWindow,
+    PolicyStore,
+    Registration,
+    Spool,
+    UsageQuery,
+    UserUsage,
+)
+from tests.stores.samples import binding, cdr, live, policy_version, record, registration
 
 ODD_TEXTS = ("café ☎", "bytes \udcff\udc80 that are no UTF-8", "NUL \x00 inside", "'; DROP TABLE cdrs; --", "")
 
@@ -150,6 +163,48 @@ class CdrContract:
         assert await ids(CdrQuery(user="carol")) == []
         assert await ids(CdrQuery(limit=0)) == []
 
+    async def test_what_the_policy_knew_is_kept(self, store: CdrStore) -> None:
+        judged = replace(
+            cdr(1), number="+33123456789", group="staff", groups=("cn=a,dc=x", "café"), classes=(b"\x00\xff", b"gold"),
+            transport="tls", policy="7", cost=0.25, chain="number 1; class x",
+        )  # fmt: skip
+        await store.add([judged])
+        assert list(await store.query(CdrQuery())) == [judged]
+
+    async def test_usage_is_added_up_by_user_for_month_and_day(self, store: CdrStore) -> None:
+        query = UsageQuery(month=1000.0, day=2000.0, hour=2500.0, until=9000.0, exempt=("emergency",))
+
+        def call(number: int, answered: float, ended: float, *, user: str = "alice", **more: object) -> None:
+            made = cdr(number, user=user, started_at=answered - 5)
+            known = {"answered_at": answered, "ended_at": ended, "duration_s": ended - answered, "cost": 3.0, **more}
+            records.append(replace(made, **known))  # type: ignore[arg-type]
+
+        records: list[Cdr] = []
+        call(1, 900.0, 1100.0)  # over the beginning of the month: 100 s
+        call(2, 1500.0, 1600.0)  # before the day: 100 s
+        call(3, 1900.0, 2300.0)  # over midnight: 400 s of the month, 300 s and three quarters of the cost of the day
+        call(4, 3000.0, 3010.0, user="bob")
+        call(5, 3000.0, 3100.0, number_class="emergency")
+        call(6, 3000.0, 3100.0, direction="in")
+        call(7, 800.0, 990.0)  # last month
+        call(8, 9000.0, 9100.0)  # later
+        records.append(
+            replace(cdr(9, started_at=2600.0), answered_at=None, duration_s=0.0, result="busy", ended_at=2610)
+        )
+        records.append(replace(cdr(10, started_at=2600.0), answered_at=None, duration_s=0.0, result="refused"))
+        await store.add(records)
+        found = {each.user: each for each in await store.usage(query)}
+        assert found == {
+            "alice": UserUsage("alice", 600.0, 300.0, 2.25, (2600.0,)),
+            "bob": UserUsage("bob", 10.0, 10.0, 3.0, (2995.0,)),
+        }
+
+    async def test_who_only_tried_is_in_the_usage_too(self, store: CdrStore) -> None:
+        tried = replace(cdr(1), answered_at=None, duration_s=0.0, result="busy", started_at=3000.0, ended_at=3001.0)
+        await store.add([tried])
+        query = UsageQuery(month=1000.0, day=2000.0, hour=2500.0, until=9000.0)
+        assert list(await store.usage(query)) == [UserUsage("alice", 0.0, 0.0, 0.0, (3000.0,))]
+
     async def test_many_callers_at_once(self, store: CdrStore) -> None:
         await asyncio.gather(*(store.add([cdr(n)]) for n in range(300)))
         assert len(await store.query(CdrQuery())) == 300
@@ -161,6 +216,57 @@ class CdrContract:
         assert found.callee == found.user_agent
         if text.isprintable():
             assert found.callee == text
+
+
+class PolicyContract:
+    @pytest.fixture
+    def store(self) -> PolicyStore:
+        raise NotImplementedError
+
+    async def test_nothing_is_there_at_first(self, store: PolicyStore) -> None:
+        assert await store.get(1) is None
+        assert await store.find("0" * 64) is None
+        assert list(await store.history(10)) == []
+
+    async def test_versions_are_read_back_by_number_and_text_newest_first(self, store: PolicyStore) -> None:
+        first, second = policy_version(1), policy_version(2, text="b")
+        third = policy_version(3, restores=1, failed_tests=2)  # the text of the first again
+        await store.add([first])
+        await store.add([second, third])
+        assert await store.get(2) == second
+        assert await store.get(4) is None
+        assert await store.find(first.sha) == third
+        assert list(await store.history(2)) == [third, second]
+
+    async def test_a_number_is_given_once_and_without_gaps(self, store: PolicyStore) -> None:
+        await store.add([policy_version(1)])
+        for wrong in (1, 3):
+            with pytest.raises(Conflict):
+                await store.add([policy_version(wrong, text="late")])
+        with pytest.raises(Conflict):
+            await store.add([policy_version(2), policy_version(2)])  # all or nothing
+        assert list(await store.history(10)) == [policy_version(1)]
+        with pytest.raises(Conflict):
+            await store.add([policy_version(5)])
+
+    async def test_of_many_at_once_one_gets_the_number(self, store: PolicyStore) -> None:
+        adding = (store.add([policy_version(1, text=str(n))]) for n in range(20))
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        assert [type(each) for each in outcomes if each is not None] == [Conflict] * 19
+        assert len(await store.history(30)) == 1
+
+    async def test_only_the_newest_is_withdrawn(self, store: PolicyStore) -> None:
+        await store.add([policy_version(1), policy_version(2)])
+        with pytest.raises(Conflict):
+            await store.withdraw(1)
+        await store.withdraw(2)
+        assert list(await store.history(10)) == [policy_version(1)]
+        await store.add([policy_version(2, text="again")])
+
+    async def test_any_text_comes_back(self, store: PolicyStore) -> None:
+        odd = policy_version(1, text="# café ☎ '; DROP TABLE policies; --\n\t[classes]\r\n")
+        await store.add([odd])
+        assert await store.get(1) == odd
 
 
 class CallContract:

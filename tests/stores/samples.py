@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nomad.ports import AccountingRecord, Binding, Cdr, Grant, LiveCall, Registration
+import hashlib
+
+from nomad.ports import AccountingRecord, Binding, Cdr, Grant, LiveCall, PolicyVersion, Registration
 from nomad.sip.events import Flow
 
 
@@ -61,3 +63,10 @@ def live(number: int = 1, *, data: bytes = b"\x00state") -> LiveCall:
 def record(number: int = 1, *, status: str = "Start") -> AccountingRecord:
     attributes = (("Calling-Station-Id", "sip:alice@inria.example"), ("Acct-Delay-Time", 0), ("Class", b"\x00\xff"))
     return AccountingRecord(f"s{number}-{status}", f"s{number}", status, "alice", 1000.0 + number, attributes)
+
+
+def policy_version(
+    number: int = 1, *, text: str = "[classes]\n", restores: int | None = None, failed_tests: int = 0
+) -> PolicyVersion:
+    sha = hashlib.sha256(text.encode()).hexdigest()
+    return PolicyVersion(number, 1000.0 + number, "alice", f"reason {number}", sha, text, restores, failed_tests)

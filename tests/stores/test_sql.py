@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from nomad.stores.database import Database
-from nomad.stores.sql import SqlCalls, SqlCdrs
-from tests.stores.contract import CallContract, CdrContract
+from nomad.stores.sql import SqlCalls, SqlCdrs, SqlPolicies
+from tests.stores.contract import CallContract, CdrContract, PolicyContract
 from tests.stores.samples import live
 
 
@@ -12,6 +12,12 @@ class TestSqlCdrs(CdrContract):
     @pytest.fixture
     def store(self, database: Database) -> SqlCdrs:
         return SqlCdrs(database)
+
+
+class TestSqlPolicies(PolicyContract):
+    @pytest.fixture
+    def store(self, database: Database) -> SqlPolicies:
+        return SqlPolicies(database)
 
 
 class TestSqlCalls(CallContract):
