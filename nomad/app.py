@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from nomad import __version__, log, tasks
 from nomad import config as configuration
 from nomad.admin.app import AdminServer
+from nomad.alarm.firewall import Firewall
 from nomad.clock import Clock
 from nomad.config import Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs
@@ -19,7 +21,8 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
-from nomad.edge.guard import Guard
+from nomad.edge.doorkeeper import Doorkeeper
+from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.names import Names
 from nomad.edge.nonce import NonceSigner
@@ -32,13 +35,22 @@ from nomad.edge.switchboard import Lines, Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
-from nomad.inputs import inside_addresses, load_ruleset, load_trunks, nonce_key, store_url, trusted_addresses
+from nomad.inputs import (
+    inside_addresses,
+    load_ruleset,
+    load_scanners,
+    load_trunks,
+    nonce_key,
+    store_url,
+    trusted_addresses,
+)
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import CdrQuery, EventHandler, Unavailable
+from nomad.ports import CdrQuery, EventHandler, StoredBan, Unavailable
 from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
+from nomad.stores.bans import SqlBans
 from nomad.stores.database import Database
 from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from nomad.stores.snapshot import RegistrationSnapshot
@@ -109,6 +121,7 @@ class Edge:
         try:
             config = configuration.load(self._config_path) if self._config_path else self.config
             ruleset = load_ruleset(config)
+            scanners = load_scanners(config)
             trunks = Trunks(await load_trunks(config, self.resolver))
         except (ConfigError, Unavailable) as error:
             self.metrics.reloaded(False)
@@ -118,6 +131,7 @@ class Edge:
         self.usage.timezone = ruleset.timezone
         self.dispatcher.ruleset = ruleset
         self.dispatcher.trunks = trunks
+        self.dispatcher.scanners = scanners
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
         self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
         self.config = config
@@ -134,7 +148,7 @@ class Edge:
         trunks = Trunks(await load_trunks(config, self.resolver))
         await self._open_stores()
         await self._open_radius()
-        self.guard = Guard(config.guard, exempt=trusted_addresses(trunks), on_ban=self._banned)
+        await self._open_guard(trunks)
         self.calls = CallTable()
         self.usage = Usage(ruleset.timezone)
         self.accountant = Accountant(
@@ -169,7 +183,7 @@ class Edge:
 
     async def _open_stores(self) -> None:
         config = self.config
-        database = Database(store_url(config))
+        database = self._database = Database(store_url(config))
         await database.open()
         self._closers.append(database.close)
         self._snapshot = RegistrationSnapshot(database)
@@ -181,6 +195,26 @@ class Edge:
         self.spool = SqliteSpool(config.path(config.store.spool))
         await self.spool.open()
         self._closers.append(self.spool.close)
+
+    async def _open_guard(self, trunks: Trunks) -> None:
+        self._bans = SqlBans(self._database)
+        self.firewall = Firewall(self.config.guard, failed=self.metrics.store_failure)
+        self.firewall.start()
+        self._closers.append(self.firewall.stop)
+        self.guard = Guard(
+            self.config.guard,
+            exempt=trusted_addresses(trunks),
+            wall=self._clock.wall,
+            on_ban=self._banned,
+            on_unban=self._unbanned,
+            on_suspect=self._suspected,
+        )
+        now = self._clock.wall()
+        stored = await self._bans.load(now - FORGIVEN_S)
+        self.guard.restore(stored, self._clock.monotonic())
+        for ban in stored:
+            if ban.until > now:
+                self.firewall.ban(ban.address, ban.until - now)
 
     async def _open_radius(self) -> None:
         self.radius = RadiusServers(self.config, self.metrics)
@@ -233,7 +267,7 @@ class Edge:
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
             nonces=NonceSigner(nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=self.verdicts,
+            authenticator=Doorkeeper(self.verdicts, refusal_s=config.guard.refusal_s, clock=clock),
             clock=clock,
             metrics=self.metrics,
         )
@@ -256,6 +290,7 @@ class Edge:
             clock=clock,
             metrics=self.metrics,
             new_tag=self._names.tag,
+            scanners=load_scanners(config),
         )
         self.housekeeping = Housekeeping(
             calls=self.calls,
@@ -263,6 +298,7 @@ class Edge:
             switchboard=self.switchboard,
             accountant=self.accountant,
             locations=self.locations,
+            guard=self.guard,
             clock=clock,
             interim_interval_s=config.accounting.interim_interval_s,
         )
@@ -290,7 +326,7 @@ class Edge:
         self.metrics.watch(
             registrations=lambda: self.locations.bindings,
             calls=lambda: self.calls.live,
-            bans=lambda: len(self.guard.bans(self._clock.monotonic(), self._clock.wall())),
+            bans=lambda: self.guard.banned(self._clock.monotonic()),
             spool=self.spool.state,
             radius=self.radius.states,
         )
@@ -321,9 +357,34 @@ class Edge:
             self._admin_url = admin.url
             self._closers.append(admin.stop)
 
-    def _banned(self, address: str, reason: str, seconds: float) -> None:
-        self.metrics.banned(reason)
-        log.event(logger, "banned", level=logging.WARNING, peer=address, reason=reason, seconds=seconds)
+    def _banned(self, ban: StoredBan) -> None:
+        self.metrics.banned(ban.reason)
+        log.event(
+            logger, "banned", level=logging.WARNING, peer=ban.address, reason=ban.reason, seconds=round(ban.length_s)
+        )
+        self.firewall.ban(ban.address, ban.length_s)
+        self._keep("ban", self._bans.put(ban))
+
+    def _unbanned(self, ban: StoredBan) -> None:
+        log.event(logger, "unbanned", peer=ban.address)
+        self.firewall.unban(ban.address)
+        self._keep("ban", self._bans.remove(ban.address))
+
+    def _suspected(self, address: str, reason: str) -> None:
+        self.metrics.suspected(reason)
+        log.event(logger, "suspected", peer=address, reason=reason)
+
+    def _keep(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Store something without waiting for it."""
+
+        async def keep() -> None:
+            try:
+                await work
+            except Unavailable as error:
+                self.metrics.store_failure(what)
+                log.event(logger, "store-failed", level=logging.ERROR, what=what, error=str(error))
+
+        tasks.spawn(keep(), name=what)
 
     async def _end_jobs(self) -> None:
         for job in self._jobs:

@@ -9,8 +9,10 @@ from pathlib import Path
 from nomad import config as configuration
 from nomad import log
 from nomad.config import Config, ConfigError, secret
+from nomad.edge import scanners
 from nomad.edge.addresses import WILDCARDS
 from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
+from nomad.edge.scanners import Scanners
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
 from nomad.ports import Unavailable
 from nomad.sip.errors import SipError
@@ -47,6 +49,17 @@ async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
         password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
         trunks.append(make_trunk(pbx, addresses=addresses, password=password))
     return trunks
+
+
+def load_scanners(config: Config) -> Scanners:
+    """The signatures of scanning tools. Raises `ConfigError`."""
+    name = config.guard.scanners
+    path = config.path(name) if name else Path(scanners.__file__).with_suffix(".toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return Scanners.parse(text, str(path))
 
 
 def trusted_addresses(trunks: Trunks) -> list[str]:
@@ -87,7 +100,9 @@ def inside_addresses(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[
 def check(path: Path) -> list[str]:
     """What is wrong with a configuration and its policy; empty when it can be used."""
     try:
-        load_ruleset(configuration.load(path))
+        config = configuration.load(path)
+        load_ruleset(config)
+        load_scanners(config)
     except ConfigError as error:
         return str(error).splitlines()
     return []

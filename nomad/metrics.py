@@ -174,6 +174,7 @@ class Metrics:
         self._policy = Counter("nomad_policy_refusals", "Calls refused by the policy", ["rule"])
         self._rejects = Counter("nomad_sip_rejected", "Requests refused by a check of the edge", ["rule"])
         self._bans = Counter("nomad_bans", "Addresses banned", ["reason"])
+        self._suspects = Counter("nomad_guard_suspects", "Addresses slowed down", ["reason"])
         states = [("Start",), ("Interim-Update",), ("Stop",)]
         self._sent = Counter("nomad_accounting_sent", "Acknowledged records", ["status_type"], start=states)
         self._media = Counter("nomad_media_packets", "Relayed packets", ["direction"], start=[("in",), ("out",)])
@@ -181,8 +182,8 @@ class Metrics:
         self._drops = Counter("nomad_sip_dropped", "Messages and packets dropped", ["reason"])
         self._families: list[Counter | Histogram] = [
             self._auth, self._auth_seconds, self._verdicts, self._radius, self._radius_seconds, self._calls,
-            self._setup, self._call_seconds, self._policy, self._rejects, self._bans, self._sent, self._media,
-            self._stores,
+            self._setup, self._call_seconds, self._policy, self._rejects, self._bans, self._suspects, self._sent,
+            self._media, self._stores,
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
@@ -233,6 +234,10 @@ class Metrics:
     def banned(self, reason: str) -> None:
         """An address was banned."""
         self._bans.inc(reason)
+
+    def suspected(self, reason: str) -> None:
+        """An address was slowed down."""
+        self._suspects.inc(reason)
 
     def call_setup_seconds(self, seconds: float) -> None:
         """A call was answered this long after its INVITE."""

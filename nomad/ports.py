@@ -357,6 +357,29 @@ class CallStore(Protocol):
         """Every stored call, when the edge starts."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBan:
+    """A ban as it survives a restart."""
+
+    address: str  # or a network (IPv6)
+    reason: str
+    until: float  # Unix seconds
+    length_s: float  # the next one of the same address is longer
+
+
+class BanStore(Protocol):
+    """Bans."""
+
+    async def put(self, ban: StoredBan) -> None:
+        """Insert or replace, durably."""
+
+    async def remove(self, address: str) -> None:
+        """Forget one that was lifted."""
+
+    async def load(self, since: float) -> Sequence[StoredBan]:
+        """Those that ended after `since` (Unix seconds), or have not; older ones are forgotten."""
+
+
 # -- towards SIP peers -------------------------------------------------------------------------------------------
 
 
@@ -458,11 +481,12 @@ class CallView:
 
 @dataclass(frozen=True, slots=True)
 class BanView:
-    """A banned address."""
+    """A banned address, or a network (IPv6)."""
 
     address: str
     reason: str
     until: float  # Unix seconds
+    kind: str = "banned"  # or slowed: suspected of what may be forged
 
 
 @dataclass(frozen=True, slots=True)

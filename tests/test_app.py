@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -189,3 +191,35 @@ async def test_start_with_a_nonce_key_that_is_too_short(path: Path) -> None:
     write(path, CONFIG.replace("[sip]", '[sip]\nnonce_key_file = "nonce.key"'))
     with pytest.raises(ConfigError, match="at least 32"):
         await Edge(config.load(path)).start()
+
+
+async def test_bans_survive_a_restart_and_reach_the_program(path: Path, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    code = "import sys; open(sys.argv[1], 'a').write(' '.join(sys.argv[2:]) + '\\n')"
+    words = ", ".join(
+        f"'{word}'" if '"' in word else json.dumps(word) for word in (sys.executable, "-c", code, str(seen))
+    )
+    write(path, f"{CONFIG}\n[guard]\ncommand = [{words}]\n")
+    edge = Edge(config.load(path), config_path=path)
+    await edge.start()
+    edge.guard.strike("198.51.100.7", "auth", 0.0, proven=False)
+    edge.guard.strike("198.51.100.7", "scanner", edge._clock.monotonic(), proven=True)
+    edge.guard.strike("198.51.100.8", "scanner", edge._clock.monotonic(), proven=True)
+    assert await edge.console.unban("198.51.100.8")
+    await edge.firewall.settled()
+    await edge.stop(grace_s=0.5)
+    again = Edge(config.load(path), config_path=path)
+    await again.start()
+    try:
+        assert [ban.address for ban in await again.console.bans()] == ["198.51.100.7"]
+        assert not again.guard.admits("198.51.100.7", again._clock.monotonic())
+        await again.firewall.settled()
+    finally:
+        await again.stop(grace_s=0.5)
+    told = [line.split()[:2] for line in seen.read_text().splitlines()]
+    assert told == [
+        ["ban", "198.51.100.7"],
+        ["ban", "198.51.100.8"],
+        ["unban", "198.51.100.8"],
+        ["ban", "198.51.100.7"],
+    ]

@@ -93,16 +93,17 @@ def kick(
 
 
 def bans(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Banned addresses."""
+    """Banned addresses, and those that are slowed down."""
     found = connect(admin, config).get("bans")["bans"]
     if as_json:
         print_json(found)
         return
     now = time.time()
     rows = [
-        (each["address"], each["reason"], local_short(each["until"]), duration(each["until"] - now)) for each in found
+        (each["address"], each["kind"], each["reason"], local_short(each["until"]), duration(each["until"] - now))
+        for each in found
     ]
-    print_table(("ADDRESS", "REASON", "UNTIL", "LEFT"), rows, empty="no address is banned")
+    print_table(("ADDRESS", "IS", "REASON", "UNTIL", "LEFT"), rows, empty="no address is banned")
 
 
 def unban(

@@ -178,6 +178,7 @@ def _check_admin(config: Config) -> list[str]:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
             problems.append(f"guard.never_ban[{place}]: '{text}' is no address or network")
+    problems += _check_guard(config)
     if config.admin.listen:
         try:
             host, _ = split_host_port(config.admin.listen, 8080)
@@ -189,6 +190,25 @@ def _check_admin(config: Config) -> list[str]:
             problems.append("admin.listen: is not loopback; then admin.token_file (or NOMAD_ADMIN_TOKEN) is needed")
     problems += _missing_file(config, "admin.token_file", config.admin.token_file)
     return problems + _missing_file(config, "policy", config.policy)
+
+
+def _check_guard(config: Config) -> list[str]:
+    guard = config.guard
+    problems = [
+        f"guard.{key}: must be above 0"
+        for key in (
+            "auth_failures", "malformed", "window_s", "ban_s", "suspect_s", "suspect_pause_s", "command_timeout_s",
+        )
+        if getattr(guard, key) <= 0
+    ]  # fmt: skip
+    problems += [f"guard.{key}: is below 0" for key in ("requests_per_s", "refusal_s") if getattr(guard, key) < 0]
+    for key in ("nft_set", "nft_set_v6"):
+        text = getattr(guard, key)
+        if text and not re.fullmatch(r"(ip|ip6|inet) [A-Za-z_][A-Za-z0-9_]* [A-Za-z_][A-Za-z0-9_]*", text):
+            problems.append(f"guard.{key}: '{text}' is no set; write family, table and set, as in 'inet filter nomad'")
+    if guard.command and (guard.nft_set or guard.nft_set_v6):
+        problems.append("guard.command: takes the place of guard.nft_set; name one of them")
+    return problems + _missing_file(config, "guard.scanners", guard.scanners)
 
 
 def _missing_file(config: Config, key: str, name: str) -> list[str]:

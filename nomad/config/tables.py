@@ -190,10 +190,29 @@ class Guard(Struct, frozen=True):
     auth_failures: int = 20
     """Refused credentials from one address within `window_s` that ban it."""
     malformed: int = 50
-    """Malformed messages from one address within `window_s` that ban it."""
+    """Malformed messages over one address's connections within `window_s` that ban it; over UDP they may be forged and
+    slow it down only."""
+    scanners: str = ""
+    """File of scanner signatures in place of the built-in ones, which are `nomad/edge/scanners.toml`."""
     window_s: float = 60.0
     ban_s: float = 60.0
     """First ban; each further ban of the same address lasts twice as long, up to a day."""
+    suspect_s: float = 60.0
+    """So long an address is slowed down for what may be forged (a scanner's User-Agent over UDP)."""
+    suspect_pause_s: float = 2.0
+    """One message in so many seconds is looked at of an address that is slowed down."""
+    refusal_s: float = 0.1
+    """Refused credentials are answered at multiples of this time after they came, so that the time tells nothing; 0:
+    at once (restart)."""
+    nft_set: str = ""
+    """nftables set that bans are put into, as in "inet filter nomad" (restart). Flags: timeout; IPv4 addresses."""
+    nft_set_v6: str = ""
+    """The same for IPv6 networks; flags: timeout, interval (restart)."""
+    command: tuple[str, ...] = ()
+    """Program that is told of bans in place of nftables, with the arguments `ban ADDRESS SECONDS` or `unban ADDRESS`
+    behind those given (restart)."""
+    command_timeout_s: float = 5.0
+    """How long `nft` or the program may take (restart)."""
     requests_per_s: float = 200.0
     """Sustained requests of one address; more are dropped. 0 switches it off."""
     burst: int = 2000

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from nomad.clock import Clock
 from nomad.edge.nonce import NonceSigner, NonceState
 from nomad.edge.offers import Offers
+from nomad.edge.sources import source_key
 from nomad.metrics import Metrics
 from nomad.ports import Authenticator, Grant, NonceWindow, Proof, Refusal, Unavailable
 from nomad.sip.errors import Reject, SipError
@@ -75,30 +76,33 @@ class Authentication:
         self._clock = clock
         self._metrics = metrics
 
-    async def identify(self, request: Request) -> Identity:
-        """The identity behind a request. Raises `Reject`: 401 or 407 with challenges, 503 when RADIUS is away."""
-        now = self._clock.wall()
+    async def identify(self, request: Request, address: str) -> Identity:
+        """The identity behind a request from an address. Raises `Reject`: 401 or 407 with challenges, 503 when RADIUS
+        is away. What it is judged by, good or bad, was made with a nonce given to this address: rule "credentials".
+        """
+        now, source = self._clock.wall(), source_key(address)
         credentials = self._own_credentials(request)
         if credentials is None:
             self._metrics.auth("challenged")
-            raise self._challenge(request, now)
-        proof = self._proof(request, credentials)
-        state = self._nonces.judge(proof.nonce, now)
+            raise self._challenge(request, source)
+        proof = self._proof(request, credentials, source)
+        state = self._nonces.judge(proof.nonce, now, source)
         if state is not NonceState.VALID:
             self._metrics.auth(state.value)
             # also for a nonce of an earlier process: the phone then answers without asking its user (RFC 7616 3.3)
-            raise self._challenge(request, now, stale=True)
+            rule = "challenge" if state is NonceState.STALE else "nonce"
+            raise self._challenge(request, source, stale=True, rule=rule)
         count = _nonce_count(proof)
         if not await self._window.accept(proof.nonce, count, self._nonces.expires_at(proof.nonce)):
             self._metrics.auth("replayed")
-            raise self._challenge(request, now, stale=True)
+            raise self._challenge(request, source, stale=True)
         answer = await self._ask(proof)
         if isinstance(answer, Refusal):
             self._metrics.auth("refused")
-            raise self._challenge(request, now, reason="Invalid credentials", rule="credentials")
+            raise self._challenge(request, source, reason="Invalid credentials", rule="credentials")
         addresses = self.addresses_of(answer)
         # Once more with every name that the person has: the login may have been one that no rule knows.
-        self._check_algorithm(request, proof.algorithm, (answer.user, answer.extension, *addresses))
+        self._check_algorithm(request, source, proof.algorithm, (answer.user, answer.extension, *addresses))
         self._metrics.auth("accepted")
         return Identity(answer, addresses)
 
@@ -131,16 +135,16 @@ class Authentication:
                 return credentials
         return None
 
-    def _proof(self, request: Request, credentials: Credentials) -> Proof:
+    def _proof(self, request: Request, credentials: Credentials, source: str) -> Proof:
         params = credentials.params
         for name in REQUIRED:
             if not params.get(name):
                 raise SipError("credentials", f"{name} missing in digest credentials", header="Authorization")
         algorithm = (params.get("algorithm") or "MD5").upper()
         qop = (params.get("qop") or "").lower()
-        self._check_algorithm(request, algorithm, (params["username"], *_claimed(request)))
+        self._check_algorithm(request, source, algorithm, (params["username"], *_claimed(request)))
         if qop and qop not in self._digest.qop:
-            raise self._challenge(request, self._clock.wall(), reason="Digest qop was not offered", rule="qop")
+            raise self._challenge(request, source, reason="Digest qop was not offered", rule="qop")
         if not _same_target(params["uri"] or "", request):
             raise Reject(403, "Digest uri is not the Request-URI", rule="digest-uri", why=params["uri"] or "")
         return Proof(
@@ -158,19 +162,19 @@ class Authentication:
             address=request.to.uri.address if request.method == "REGISTER" else request.from_.uri.address,
         )
 
-    def _check_algorithm(self, request: Request, algorithm: str, names: Iterable[str]) -> None:
+    def _check_algorithm(self, request: Request, source: str, algorithm: str, names: Iterable[str]) -> None:
         """Refuse what this person's phone was not offered: whoever takes a stronger challenge away gains nothing."""
         if algorithm in self._digest.offers.to(request.get("user-agent") or "", names):
             return
         reason = "Digest algorithm was not offered"
         if algorithm.endswith(SESSION):
             reason = "Digest algorithm was not offered: no -sess variant is"
-        raise self._challenge(request, self._clock.wall(), reason=reason, rule="algorithm", names=names)
+        raise self._challenge(request, source, reason=reason, rule="algorithm", names=names)
 
     def _challenge(
         self,
         request: Request,
-        now: float,
+        source: str,
         *,
         stale: bool = False,
         reason: str = "",
@@ -179,7 +183,7 @@ class Authentication:
     ) -> Reject:
         status, name = (401, "WWW-Authenticate") if request.method == "REGISTER" else (407, "Proxy-Authenticate")
         offer = self._digest.offers.to(request.get("user-agent") or "", names or _claimed(request))
-        texts = self._texts(offer, self._nonces.make(now), stale)
+        texts = self._texts(offer, self._nonces.make(self._clock.wall(), source), stale)
         return Reject(status, reason, headers=tuple((name, text) for text in texts), rule=rule)
 
     def _texts(self, offer: Sequence[str], nonce: str, stale: bool) -> Sequence[str]:

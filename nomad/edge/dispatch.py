@@ -17,12 +17,13 @@ from nomad.edge.accounting import Accountant, Attempted
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop
-from nomad.edge.guard import ALLOW, Guard, check_sanity, is_scanner
+from nomad.edge.guard import ALLOW, Guard, check_sanity
 from nomad.edge.policy import Attempt, Verdict, decide
 from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.routing import called_party
 from nomad.edge.ruleset import Ruleset
+from nomad.edge.scanners import Scanners
 from nomad.edge.switchboard import Incoming, Switchboard
 from nomad.edge.trunks import Trunk, Trunks
 from nomad.edge.usage import Usage
@@ -52,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 BRANCH_EVENTS = (ResponseArrived, BranchTimedOut, BranchFailed, CancelArrived)
 RETRY_AFTER_S = 10
-QUIET = frozenset({"challenge"})  # every login has one; not worth an info line
+QUIET = frozenset({"challenge", "nonce"})  # every login has one; not worth an info line
 NEEDS_DIALOG = frozenset({"BYE", "UPDATE", "INFO", "PRACK", "NOTIFY", "REFER"})
 
 
@@ -85,9 +86,11 @@ class Dispatcher:
         clock: Clock,
         metrics: Metrics,
         new_tag: Callable[[], str],
+        scanners: Scanners,
     ) -> None:
-        self.ruleset = ruleset  # this and the trunks are replaced as a whole by a reload
+        self.ruleset = ruleset  # this, the trunks and the scanners are replaced as a whole by a reload
         self.trunks = trunks
+        self.scanners = scanners
         self.draining = False
         self._parts = parts
         self._signalling = signalling
@@ -111,7 +114,7 @@ class Dispatcher:
     def malformed(self, flow: Flow, reason: str, text: str) -> None:
         """Bytes that were no SIP message."""
         log.event(logger, "malformed", peer=flow.remote[0], transport=flow.transport, reason=reason, text=text)
-        self._parts.guard.strike(flow.remote[0], "malformed", self._clock.monotonic())
+        self._parts.guard.strike(flow.remote[0], "malformed", self._clock.monotonic(), proven=flow.transport != "udp")
 
     # -- the one page --------------------------------------------------------------------------------------------
 
@@ -142,9 +145,9 @@ class Dispatcher:
         method = request.method
         trunk = self.trunks.of(flow)
         check_sanity(request)
-        if trunk is None and is_scanner(request):
-            self._parts.guard.strike(flow.remote[0], "scanner", self._clock.monotonic())
-            raise Reject(403, rule="scanner", why=request.get("user-agent") or "")
+        if trunk is None and (signature := self.scanners.find(request)):
+            self._turn_away(incoming, signature)
+            return
         own_route = self._pop_own_routes(request)
         loops.check(request, flow, self._parts.own)
         if request.to.tag and method != "REGISTER":
@@ -224,12 +227,26 @@ class Dispatcher:
     # -- steps ---------------------------------------------------------------------------------------------------
 
     async def _identify(self, incoming: Incoming) -> Identity:
+        guard, address = self._parts.guard, incoming.flow.remote[0]
         try:
-            return await self._parts.auth.identify(incoming.request)
+            identity = await self._parts.auth.identify(incoming.request, address)
         except Reject as reject:
             if reject.rule == "credentials":
-                self._parts.guard.strike(incoming.flow.remote[0], "auth", self._clock.monotonic())
+                guard.strike(address, "auth", self._clock.monotonic(), proven=True)
+            elif reject.rule == "nonce":  # nobody knows who sent it; phones do so once when they moved
+                guard.strike(address, "auth", self._clock.monotonic(), proven=False)
             raise
+        guard.proved(address, self._clock.monotonic())
+        return identity
+
+    def _turn_away(self, incoming: Incoming, signature: str) -> None:
+        """A scanning tool learns nothing, not even that somebody is here; an INVITE has to be answered."""
+        flow = incoming.flow
+        self._parts.guard.strike(flow.remote[0], "scanner", self._clock.monotonic(), proven=flow.transport != "udp")
+        if incoming.request.method == "INVITE":
+            raise Reject(403, rule="scanner", why=signature)
+        self._metrics.refused("scanner")
+        self._log(incoming, "scanner", 0, self._clock.monotonic(), why=signature)
 
     async def _check_sender(self, incoming: Incoming, hop: Hop) -> None:
         """A request within a call must come from the side that it claims to be from."""

@@ -1,29 +1,31 @@
 """The first look at a peer and at a request: rate limits and bans by address, then sanity of the message.
 
-`admits` runs before parsing and must stay cheap. Knows nothing of users; counting per user is the policy's part.
+`admits` runs before parsing and must stay cheap. A ban needs proof of the address: a connection, or credentials made
+with a nonce that was given to this address. What may be forged over UDP only slows an address down, and never one that
+logged in lately. Knows nothing of users; `habits.py` watches those.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import itertools
-import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from nomad.config import Guard as GuardTable
-from nomad.ports import BanView
+from nomad.edge.sources import key_text, parse_key, source_key
+from nomad.ports import BanView, StoredBan
 from nomad.sip.errors import Reject
 from nomad.sip.message import Request
 
 MAX_ADDRESSES = 100_000  # remembered at once; the oldest are forgotten first
+MAX_SHOWN = 1000  # slowed addresses in one answer: strangers choose how many there are
 LONGEST_BAN_S = 86_400.0
-MAX_AGENT_CHARS = 200
+FORGIVEN_S = 86_400.0  # after so long without a ban the next one is a first one again
+PROVEN_S = 7200.0  # so long after a login nothing that may be forged slows an address down
 MAX_CSEQ = 2**31 - 1000  # leaves room for a BYE of ours after any request of a phone (RFC 3261 8.1.1.5)
-SCANNERS = re.compile(r"friendly-scanner|sipvicious|sundayddr|sip-?scan|pplsip|sipcli|vaxasip|iwar|sivus|warvox", re.I)
 METHODS = (
     "INVITE",
     "ACK",
@@ -49,6 +51,17 @@ class _Ban:
     length_s: float
 
 
+@dataclass(slots=True)
+class _Suspect:
+    until: float  # monotonic
+    reason: str
+    next_at: float  # when the next message is looked at
+
+
+def _ignore(ban: StoredBan) -> None:
+    """Nobody wants to know."""
+
+
 class Guard:
     """Remembers addresses; one per edge. Implements `ports.Gate`."""
 
@@ -57,36 +70,64 @@ class Guard:
         table: GuardTable,
         *,
         exempt: Sequence[str] = (),
-        on_ban: Callable[[str, str, float], None] = lambda address, reason, seconds: None,
+        wall: Callable[[], float] = lambda: 0.0,
+        on_ban: Callable[[StoredBan], None] = _ignore,
+        on_unban: Callable[[StoredBan], None] = _ignore,
+        on_suspect: Callable[[str, str], None] = lambda address, reason: None,
     ) -> None:
+        """`wall` is Unix time, in which others are told of bans."""
+        self._wall = wall
         self._on_ban = on_ban
+        self._on_unban = on_unban
+        self._on_suspect = on_suspect
         self.dropped = 0
+        # Apart, so that forged sources, which fill the other tables, push no ban out.
         self._bans: dict[str, _Ban] = {}
-        self._buckets: dict[str, list[float]] = {}  # address -> [tokens, time of the last look]
-        self._strikes: dict[tuple[str, str], deque[float]] = {}
+        self._suspects: dict[str, _Suspect] = {}
+        self._proven: dict[str, float] = {}  # key -> until when
+        self._buckets: dict[str, list[float]] = {}  # key -> [tokens, time of the last look]
+        self._strikes: dict[tuple[str, str, bool], deque[float]] = {}
         self._exempt_cache: dict[str, bool] = {}
         self.configure(table, exempt=exempt)
 
     def configure(self, table: GuardTable, *, exempt: Sequence[str] = ()) -> None:
-        """Take up new limits; bans in force stay."""
+        """Take up new limits; bans in force stay, but not those of addresses that are exempt now."""
         self._table = table
         self._exempt = [ipaddress.ip_network(text, strict=False) for text in (*table.never_ban, *exempt)]
         self._exempt_cache.clear()
+        for key in [key for key in self._bans if self._is_exempt(key_text(key).partition("/")[0])]:
+            self.unban(key_text(key))
+
+    def restore(self, bans: Iterable[StoredBan], now: float) -> None:
+        """Take up the bans of an earlier process; those that ended keep the next one growing."""
+        wall = self._wall()
+        for ban in bans:
+            key = parse_key(ban.address)
+            if key and not self._is_exempt(ban.address.partition("/")[0]):
+                self._bans[key] = _Ban(now + ban.until - wall, ban.reason, ban.length_s)
 
     def admits(self, address: str, now: float) -> bool:
         """Whether to look at what this address sends: not banned, and within its rate."""
+        key = address if ":" not in address else source_key(address)
         if self._bans:
-            ban = self._bans.get(address)
+            ban = self._bans.get(key)
             if ban is not None and now < ban.until:
                 self.dropped += 1
                 return False
+        if self._suspects:
+            suspect = self._suspects.get(key)
+            if suspect is not None and now < suspect.until:
+                if now < suspect.next_at:
+                    self.dropped += 1
+                    return False
+                suspect.next_at = now + self._table.suspect_pause_s
         rate = self._table.requests_per_s
         if not rate:
             return True
-        bucket = self._buckets.get(address)
+        bucket = self._buckets.get(key)
         if bucket is None:
             _make_room(self._buckets)
-            self._buckets[address] = [self._table.burst - 1.0, now]
+            self._buckets[key] = [self._table.burst - 1.0, now]
             return True
         tokens = bucket[0] + (now - bucket[1]) * rate
         bucket[1] = now
@@ -99,40 +140,85 @@ class Guard:
         self.dropped += 1
         return False
 
-    def strike(self, address: str, kind: str, now: float) -> None:
-        """Count a misdeed of an address: "auth", "malformed" or "scanner"; enough of them ban it."""
+    def strike(self, address: str, kind: str, now: float, *, proven: bool) -> None:
+        """Count a misdeed of an address: "auth", "malformed" or "scanner".
+
+        Enough of them ban it when `proven`: nobody else can have sent them in its name. Else they slow it down.
+        """
         if self._is_exempt(address):
             return
+        key = source_key(address)
+        if not proven and self._proven.get(key, 0.0) > now:
+            return
         limit = {"auth": self._table.auth_failures, "malformed": self._table.malformed, "scanner": 1}[kind]
-        strikes = self._strikes.get((address, kind))
+        strikes = self._strikes.get((key, kind, proven))
         if strikes is None:
             _make_room(self._strikes)
-            strikes = self._strikes[address, kind] = deque()
+            strikes = self._strikes[key, kind, proven] = deque()
         strikes.append(now)
         while strikes[0] < now - self._table.window_s:
             strikes.popleft()
-        if len(strikes) >= limit:
-            strikes.clear()
-            self._ban(address, kind, now)
+        if len(strikes) < limit:
+            return
+        strikes.clear()
+        if proven:
+            self._ban(key, kind, now)
+        else:
+            self._slow_down(key, kind, now)
+
+    def proved(self, address: str, now: float) -> None:
+        """Somebody at this address logged in with a nonce that was given to it."""
+        key = source_key(address)
+        _make_room(self._proven)
+        self._proven[key] = now + PROVEN_S
+        if self._suspects:
+            self._suspects.pop(key, None)
 
     def bans(self, now: float, wall: float) -> list[BanView]:
-        """Bans in force; `wall` is the Unix time of the monotonic `now`."""
-        return [
-            BanView(address, ban.reason, wall + ban.until - now)
-            for address, ban in self._bans.items()
+        """Bans in force, then slowed addresses; `wall` is the Unix time of the monotonic `now`."""
+        found = [
+            BanView(key_text(key), ban.reason, wall + ban.until - now)
+            for key, ban in self._bans.items()
             if ban.until > now
         ]
+        slowed = (
+            BanView(key_text(key), each.reason, wall + each.until - now, kind="slowed")
+            for key, each in self._suspects.items()
+            if each.until > now
+        )
+        return [*found, *itertools.islice(slowed, MAX_SHOWN)]
+
+    def banned(self, now: float) -> int:
+        """How many addresses are banned."""
+        return sum(ban.until > now for ban in self._bans.values())
 
     def unban(self, address: str) -> bool:
-        """Lift a ban and forget its history."""
-        return self._bans.pop(address, None) is not None
+        """Lift a ban, or what slows an address down, and forget its history."""
+        key = parse_key(address)
+        ban = self._bans.pop(key, None)
+        if ban is not None:
+            self._on_unban(StoredBan(key_text(key), ban.reason, self._wall(), ban.length_s))
+        return self._suspects.pop(key, None) is not None or ban is not None
 
-    def _ban(self, address: str, reason: str, now: float) -> None:
-        known = self._bans.get(address)
-        length = self._table.ban_s if known is None else min(known.length_s * 2, LONGEST_BAN_S)
+    def _ban(self, key: str, reason: str, now: float) -> None:
+        known = self._bans.get(key)
+        length = self._table.ban_s
+        if known is not None and now - known.until < FORGIVEN_S:
+            length = min(known.length_s * 2, LONGEST_BAN_S)
         _make_room(self._bans)
-        self._bans[address] = _Ban(now + length, reason, length)
-        self._on_ban(address, reason, length)
+        self._bans[key] = _Ban(now + length, reason, length)
+        self._on_ban(StoredBan(key_text(key), reason, self._wall() + length, length))
+
+    def _slow_down(self, key: str, reason: str, now: float) -> None:
+        if key not in self._suspects:
+            _make_room(self._suspects)
+            self._on_suspect(key_text(key), reason)
+        self._suspects[key] = _Suspect(now + self._table.suspect_s, reason, now + self._table.suspect_pause_s)
+
+    def forget(self, now: float) -> None:
+        """Drop what slows nobody down any more; bans stay, for the length of the next."""
+        for key in [key for key, each in self._suspects.items() if each.until <= now]:
+            del self._suspects[key]
 
     def _is_exempt(self, address: str) -> bool:
         known = self._exempt_cache.get(address)
@@ -160,17 +246,6 @@ def check_sanity(request: Request) -> None:
         raise Reject(483, rule="max-forwards")
     if request.has("proxy-require"):
         raise Reject(420, headers=(("Unsupported", ", ".join(request.elements("proxy-require"))),), rule="extension")
-
-
-def is_scanner(request: Request) -> bool:
-    """Whether the request carries the signature of a known scanning tool."""
-    agent = request.get("user-agent")
-    return agent is not None and _names_scanner(agent[:MAX_AGENT_CHARS])
-
-
-@lru_cache(maxsize=1024)
-def _names_scanner(agent: str) -> bool:
-    return SCANNERS.search(agent) is not None
 
 
 def _make_room(table: dict[Any, Any]) -> None:

@@ -9,6 +9,7 @@ from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.edge.accounting import Accountant
 from nomad.edge.calls import CallTable
+from nomad.edge.guard import Guard
 from nomad.edge.proxy import Proxy
 from nomad.edge.switchboard import Switchboard
 from nomad.ports import LocationStore, Unavailable
@@ -29,6 +30,7 @@ class Housekeeping:
         switchboard: Switchboard,
         accountant: Accountant,
         locations: LocationStore,
+        guard: Guard,
         clock: Clock,
         interim_interval_s: int,
     ) -> None:
@@ -38,6 +40,7 @@ class Housekeeping:
         self._switchboard = switchboard
         self._accountant = accountant
         self._locations = locations
+        self._guard = guard
         self._clock = clock
 
     async def run(self) -> None:
@@ -59,6 +62,7 @@ class Housekeeping:
         await self._interim(now)
         self._calls.forget(now)
         self._proxy.forget(self._clock.monotonic())
+        self._guard.forget(self._clock.monotonic())
         try:
             for user, binding in await self._locations.expire(now):
                 log.event(logger, "expired", level=logging.DEBUG, user=user, contact=binding.contact)

@@ -79,3 +79,13 @@ policies = Table(
     Column("failed_tests", Integer, nullable=False, server_default="0"),
     Index("policies_by_text", "sha"),
 )
+
+bans = Table(
+    "bans",
+    metadata,
+    Column("node", String(64), primary_key=True),
+    Column("address", String(64), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("length_s", Double, nullable=False),
+)

@@ -59,7 +59,7 @@ async def test_kick(nomad: Nomad) -> None:
 
 
 async def test_bans_and_unban(nomad: Nomad) -> None:
-    assert "198.51.100.9  scanner" in (await nomad("bans")).out
+    assert "198.51.100.9  banned  scanner" in (await nomad("bans")).out
     assert json.loads((await nomad("bans", "--json")).out)[0]["reason"] == "scanner"
     assert (await nomad("unban", "198.51.100.9")).code == 0
     assert (await nomad("unban", "198.51.100.9")).code == 1

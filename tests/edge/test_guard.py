@@ -1,7 +1,8 @@
 import pytest
 
 from nomad.config import Guard as GuardTable
-from nomad.edge.guard import LONGEST_BAN_S, Guard, check_sanity, is_scanner
+from nomad.edge.guard import FORGIVEN_S, LONGEST_BAN_S, PROVEN_S, Guard, check_sanity
+from nomad.ports import BanView, StoredBan
 from nomad.sip.errors import Reject
 from nomad.sip.message import Request, parse_message
 
@@ -37,44 +38,144 @@ def test_trusted_addresses_are_never_limited() -> None:
     assert all(guard.admits("192.0.2.5", 0.0) for _ in range(100))
 
 
+def strike(guard: Guard, kind: str, now: float, address: str = PEER, *, proven: bool = True) -> None:
+    guard.strike(address, kind, now, proven=proven)
+
+
 def test_enough_refused_logins_ban_and_each_ban_is_longer() -> None:
-    bans: list[tuple[str, str, float]] = []
+    bans: list[StoredBan] = []
+    lifted: list[StoredBan] = []
     table = GuardTable(auth_failures=3, ban_s=60, window_s=60)
-    guard = Guard(table, on_ban=lambda *ban: bans.append(ban))
+    guard = Guard(table, wall=lambda: 1000.0, on_ban=bans.append, on_unban=lifted.append)
     for now in (0.0, 1.0, 2.0):
         assert guard.admits(PEER, now)
-        guard.strike(PEER, "auth", now)
+        strike(guard, "auth", now)
     assert not guard.admits(PEER, 3.0)
-    assert [view.address for view in guard.bans(3.0, 1000.0)] == [PEER]
-    assert guard.bans(3.0, 1000.0)[0].until == 1059.0
+    assert guard.bans(3.0, 1000.0) == [BanView(PEER, "auth", 1059.0)]
+    assert (guard.banned(3.0), guard.banned(63.0)) == (1, 0)
     assert guard.admits(PEER, 63.0)
     for _ in range(3):
-        guard.strike(PEER, "auth", 63.0)
-    assert bans == [(PEER, "auth", 60.0), (PEER, "auth", 120.0)]
+        strike(guard, "auth", 63.0)
+    assert bans == [StoredBan(PEER, "auth", 1060.0, 60.0), StoredBan(PEER, "auth", 1120.0, 120.0)]
     assert guard.unban(PEER)
+    assert [each.address for each in lifted] == [PEER]
     assert not guard.unban(PEER)
     assert guard.admits(PEER, 64.0)
 
 
+def test_a_ban_long_ago_does_not_lengthen_the_next() -> None:
+    bans: list[StoredBan] = []
+    guard = Guard(GuardTable(ban_s=60), on_ban=bans.append)
+    strike(guard, "scanner", 0.0)
+    strike(guard, "scanner", 60.0 + FORGIVEN_S)
+    assert [ban.length_s for ban in bans] == [60, 60]
+
+
 def test_strikes_apart_in_time_do_not_ban() -> None:
     guard = Guard(GuardTable(auth_failures=2, window_s=10))
-    guard.strike(PEER, "auth", 0.0)
-    guard.strike(PEER, "auth", 11.0)
+    strike(guard, "auth", 0.0)
+    strike(guard, "auth", 11.0)
     assert guard.admits(PEER, 11.0)
 
 
 def test_a_ban_never_grows_beyond_a_day() -> None:
-    bans: list[float] = []
-    guard = Guard(GuardTable(ban_s=60), on_ban=lambda address, reason, seconds: bans.append(seconds))
+    bans: list[StoredBan] = []
+    guard = Guard(GuardTable(ban_s=60), on_ban=bans.append)
     for _ in range(20):
-        guard.strike(PEER, "scanner", 0.0)
-    assert bans[-1] == LONGEST_BAN_S
+        strike(guard, "scanner", 0.0)
+    assert bans[-1].length_s == LONGEST_BAN_S
 
 
-def test_exempt_addresses_are_never_banned() -> None:
+def test_exempt_addresses_are_neither_banned_nor_slowed() -> None:
     guard = Guard(GuardTable(never_ban=(PEER,)))
-    guard.strike(PEER, "scanner", 0.0)
+    strike(guard, "scanner", 0.0)
+    strike(guard, "scanner", 0.0, proven=False)
     assert guard.admits(PEER, 0.0)
+    assert guard.bans(0.0, 0.0) == []
+
+
+@pytest.mark.parametrize("kind", ["auth", "malformed", "scanner"])
+def test_what_may_be_forged_never_bans(kind: str) -> None:
+    bans: list[StoredBan] = []
+    suspects: list[tuple[str, str]] = []
+    guard = Guard(
+        GuardTable(auth_failures=3, malformed=3, suspect_s=60, suspect_pause_s=2),
+        on_ban=bans.append,
+        on_suspect=lambda *suspect: suspects.append(suspect),
+    )
+    for tenth in range(6000):
+        strike(guard, kind, tenth / 10, proven=False)
+    assert bans == []
+    assert suspects == [(PEER, kind)]
+    assert guard.bans(600.0, 1600.0)[0].kind == "slowed"
+    looked_at = sum(guard.admits(PEER, 600.0 + tenth / 10) for tenth in range(300))
+    assert 14 <= looked_at <= 16  # one in two seconds
+    assert guard.admits(PEER, 660.0)
+    assert guard.admits(PEER, 660.0)
+    guard.forget(661.0)
+    assert guard.bans(600.0, 1600.0) == []
+
+
+def test_who_logged_in_lately_is_not_slowed_by_forgers() -> None:
+    guard = Guard(GuardTable(suspect_pause_s=2))
+    strike(guard, "scanner", 0.0, proven=False)
+    assert not guard.admits(PEER, 1.0)
+    guard.proved(PEER, 1.0)
+    assert all(guard.admits(PEER, 1.0) for _ in range(10))
+    strike(guard, "scanner", 2.0, proven=False)
+    assert all(guard.admits(PEER, 2.0) for _ in range(10))
+    strike(guard, "scanner", 2.0 + PROVEN_S, proven=False)
+    assert not guard.admits(PEER, 3.0 + PROVEN_S)
+
+
+def test_an_ipv6_network_is_one_peer() -> None:
+    guard = Guard(GuardTable(auth_failures=2))
+    strike(guard, "auth", 0.0, "2001:db8:1:2::1")
+    strike(guard, "auth", 0.0, "2001:db8:1:2:aaaa:bbbb:cccc:dddd")
+    assert not guard.admits("2001:db8:1:2:ffff::9", 1.0)
+    assert guard.admits("2001:db8:1:3::1", 1.0)
+    assert [view.address for view in guard.bans(1.0, 0.0)] == ["2001:db8:1:2::/64"]
+    assert guard.unban("2001:db8:1:2::/64")
+    assert guard.admits("2001:db8:1:2::1", 1.0)
+
+
+def test_bans_of_an_earlier_process_hold_and_grow() -> None:
+    bans: list[StoredBan] = []
+    guard = Guard(GuardTable(ban_s=60, never_ban=("192.0.2.0/24",)), wall=lambda: 1000.0, on_ban=bans.append)
+    stored = [
+        StoredBan(PEER, "auth", 1030.0, 240.0),
+        StoredBan("2001:db8:1:2::/64", "scanner", 1010.0, 60.0),
+        StoredBan("203.0.113.5", "auth", 900.0, 60.0),
+        StoredBan("192.0.2.7", "auth", 5000.0, 60.0),
+    ]
+    guard.restore(stored, 5.0)
+    assert [guard.admits(ban.address.replace("::/64", "::1"), 6.0) for ban in stored] == [False, False, True, True]
+    assert guard.admits(PEER, 35.0)
+    strike(guard, "scanner", 36.0)
+    assert bans[-1].length_s == 480.0
+
+
+def test_forged_sources_push_no_ban_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nomad.edge.guard.MAX_ADDRESSES", 100)
+    guard = Guard(GuardTable())
+    strike(guard, "scanner", 0.0)
+    for number in range(1000):
+        forged = f"10.0.{number >> 8}.{number & 255}"
+        guard.admits(forged, 0.0)
+        strike(guard, "scanner", 0.0, forged, proven=False)
+        strike(guard, "malformed", 0.0, forged, proven=False)
+    assert not guard.admits(PEER, 1.0)
+    sizes = [len(guard._buckets), len(guard._suspects), len(guard._strikes), len(guard._exempt_cache)]
+    assert max(sizes) <= 100
+
+
+def test_a_reload_that_exempts_an_address_lifts_its_ban() -> None:
+    lifted: list[StoredBan] = []
+    guard = Guard(GuardTable(), on_unban=lifted.append)
+    strike(guard, "scanner", 0.0)
+    guard.configure(GuardTable(never_ban=("198.51.100.0/24",)))
+    assert guard.admits(PEER, 1.0)
+    assert [ban.address for ban in lifted] == [PEER]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +203,3 @@ def test_the_unsupported_extension_is_named() -> None:
 def test_a_plain_request_passes() -> None:
     check_sanity(request())
     check_sanity(request("OPTIONS sip:a@inria.example SIP/2.0", "Max-Forwards: 0"))
-
-
-@pytest.mark.parametrize(("agent", "scanner"), [("friendly-scanner", True), ("SIPVicious", True), ("baresip", False)])
-def test_scanners_are_known_by_their_agent(agent: str, scanner: bool) -> None:
-    assert is_scanner(request("OPTIONS sip:1@inria.example SIP/2.0", f"User-Agent: {agent}")) is scanner
-    assert not is_scanner(request())

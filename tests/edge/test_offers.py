@@ -39,6 +39,9 @@ class Directory:
         return Grant("alice", extension="3001") if response_for(digest, ha1) == proof.response else Refusal()
 
 
+PHONE = "198.51.100.7"
+
+
 def authentication(sip: Sip | None = None) -> tuple[Authentication, Directory]:
     sip = sip or Sip()
     directory, clock = Directory(), Clock()
@@ -64,7 +67,7 @@ def message(*headers: str, method: str = "INVITE", body: str = "", agent: str = 
 
 async def challenges(made: Authentication, request: Request) -> tuple[Reject, list[Challenge]]:
     with pytest.raises(Reject) as caught:
-        await made.identify(request)
+        await made.identify(request, PHONE)
     return caught.value, [Challenge.parse(text) for _, text in caught.value.headers]
 
 
@@ -174,7 +177,7 @@ async def test_challenges_stand_in_the_order_of_the_offer() -> None:
 async def test_every_algorithm_lets_in(algorithm: str) -> None:
     made, directory = authentication(Sip(digest=(algorithm,)))
     _, (challenge,) = await challenges(made, message())
-    identity = await made.identify(answer(challenge))
+    identity = await made.identify(answer(challenge), PHONE)
     assert identity.user == "alice"
     assert directory.asked[0].algorithm == algorithm
 
@@ -209,7 +212,7 @@ async def test_no_downgrade_for_people_who_demand_more(username: str) -> None:
     assert bool(directory.asked) == username.startswith("a.martin")  # only RADIUS knows whose that is
     _, (challenge,) = await challenges(made, message())
     made, _ = authentication(Sip(digest_rule=rules))  # the count of the nonce is used up in the first
-    assert (await made.identify(answer(challenge, username=username))).user == "alice"
+    assert (await made.identify(answer(challenge, username=username), PHONE)).user == "alice"
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -222,7 +225,7 @@ async def test_auth_int_covers_the_body(algorithm: str) -> None:
     reject, _ = await challenges(made, tampered)
     assert reject.rule == "credentials"
     made, directory = authentication(Sip(digest=(algorithm,), digest_qop=("auth", "auth-int")))
-    assert (await made.identify(answer(challenge, qop="auth-int", body="v=0"))).user == "alice"
+    assert (await made.identify(answer(challenge, qop="auth-int", body="v=0"), PHONE)).user == "alice"
     assert directory.asked[0].body_hash
 
 
@@ -236,6 +239,6 @@ async def test_auth_int_is_refused_where_it_was_not_offered() -> None:
 async def test_an_old_nonce_is_stale_and_a_used_count_too() -> None:
     made, _ = authentication(BOTH)
     _, (challenge, _) = await challenges(made, message())
-    await made.identify(answer(challenge))
+    await made.identify(answer(challenge), PHONE)
     _, again = await challenges(made, answer(challenge))
     assert [each.get("stale") for each in again] == ["true", "true"]

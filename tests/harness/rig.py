@@ -22,6 +22,7 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import Call, CallTable
 from nomad.edge.dispatch import Dispatcher, Parts
+from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.nonce import NonceSigner
@@ -32,6 +33,7 @@ from nomad.edge.ruleset import Ruleset, compile_policy
 from nomad.edge.switchboard import Lines, Switchboard
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.edge.usage import Usage
+from nomad.inputs import load_scanners
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
 from nomad.ports import Grant
@@ -182,7 +184,7 @@ class Rig:
         names = (f"{number:012x}" for number in itertools.count(1_000_000 if survivors else 1))
         name: Callable[[], str] = lambda: next(names)  # noqa: E731 - one name source for all
         self.trunks = Trunks([make_trunk(pbx, addresses=[PBX_ADDRESS[0]]) for pbx in config.pbx])
-        self.guard = Guard(config.guard, exempt=[PBX_ADDRESS[0]])
+        self.guard = Guard(config.guard, exempt=[PBX_ADDRESS[0]], wall=clock.wall)
         self.signalling = FakeSignalling(self.network, clock, self.guard)
         self.calls = CallTable()
         self.usage = Usage(self.ruleset.timezone)
@@ -217,7 +219,7 @@ class Rig:
             Digest(config.domain, config.domains, Offers.of(config), config.sip.digest_qop),
             nonces=self.nonces,
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=self.authenticator,
+            authenticator=Doorkeeper(self.authenticator, refusal_s=config.guard.refusal_s, clock=clock),
             clock=clock,
             metrics=self.metrics,
         )
@@ -240,6 +242,7 @@ class Rig:
             clock=clock,
             metrics=self.metrics,
             new_tag=name,
+            scanners=load_scanners(config),
         )
         self.signalling.handler = self.dispatcher
         self.housekeeping = Housekeeping(
@@ -248,6 +251,7 @@ class Rig:
             switchboard=self.switchboard,
             accountant=self.accountant,
             locations=self.locations,
+            guard=self.guard,
             clock=clock,
             interim_interval_s=config.accounting.interim_interval_s,
         )

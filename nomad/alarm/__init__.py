@@ -1,0 +1,1 @@
+"""Adapters that carry what the guard decided to the outside: packet filter, webhook, mail."""

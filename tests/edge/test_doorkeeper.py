@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from nomad.edge.doorkeeper import Doorkeeper
+from nomad.ports import Grant, Proof, Refusal, Unavailable
+from tests.harness.virtual import LoopClock, VirtualLoop
+
+PROOF = Proof(username="alice", realm="r", nonce="n", uri="sip:r", method="REGISTER", response="x")
+
+
+class Slow:
+    """Answers after a time."""
+
+    def __init__(self, answer: Grant | Refusal | None, delay_s: float) -> None:
+        self._answer, self._delay_s = answer, delay_s
+
+    async def check(self, proof: Proof) -> Grant | Refusal:
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
+        if self._answer is None:
+            raise Unavailable("nobody there")
+        return self._answer
+
+
+def took(answer: Grant | Refusal | None, delay_s: float, refusal_s: float = 0.1) -> float:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        keeper = Doorkeeper(Slow(answer, delay_s), refusal_s=refusal_s, clock=LoopClock())
+        begin = loop.time()
+        if answer is None:
+            with pytest.raises(Unavailable):
+                await keeper.check(PROOF)
+        else:
+            assert await keeper.check(PROOF) == answer
+        return loop.time() - begin
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main())
+
+
+@pytest.mark.parametrize(("delay_s", "shown_s"), [(0.0, 0.1), (0.001, 0.1), (0.099, 0.1), (0.101, 0.2), (0.35, 0.4)])
+def test_refusals_leave_at_set_times(delay_s: float, shown_s: float) -> None:
+    assert took(Refusal(), delay_s) == pytest.approx(shown_s)
+
+
+@pytest.mark.parametrize("answer", [Grant("alice"), None])
+def test_nothing_else_waits(answer: Grant | None) -> None:
+    assert took(answer, 0.03) == pytest.approx(0.03)
+
+
+def test_it_can_be_switched_off() -> None:
+    assert took(Refusal(), 0.03, 0.0) == pytest.approx(0.03)
