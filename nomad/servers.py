@@ -177,5 +177,7 @@ def embedded_config(config: Config) -> RadiusConfig:
         domains=config.domains,
         realms=(config.domain,),
         detail=config.accounting.detail,
+        sql=config.accounting.sql,
+        sql_password_file=config.accounting.sql_password_file,
         folder=config.folder,
     )

@@ -18,7 +18,7 @@ import uvloop
 
 from radius.config import Config, load
 from radius.errors import ConfigError
-from radius.service import READY, Service
+from radius.service import READY, Service, open_ledgers
 
 logger = logging.getLogger("radius")
 
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         if service is None:
             config = load(options.config)
             if options.check:
+                open_ledgers(config)
                 return 0
             service = Service(config)
     except ConfigError as error:

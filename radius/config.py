@@ -132,12 +132,24 @@ class Config(Struct, frozen=True):
     """File for accounting records, one JSON object a line; "" for none."""
     detail_sync: bool = True
     """Whether a record is on the disk before it is acknowledged."""
+    sql: str = ""
+    """SQLAlchemy URL of the database with the table `radacct`, sqlite:///file.db or postgresql://user@host/database;
+    "" for none. With `detail` too, a record is acknowledged when both have it."""
+    sql_password_file: str = ""
+    """File with the database's password; or the variable NOMAD_ACCOUNTING_PASSWORD."""
     folder: str = ""
     """Where relative file names start; set by `load`."""
 
     def path(self, name: str) -> Path:
         """A file named in the configuration."""
         return Path(self.folder, name)
+
+    def sql_url(self) -> str:
+        """The database of accounting; a relative SQLite file starts at the folder of the configuration."""
+        scheme, found, name = self.sql.partition(":///")
+        if found and scheme.startswith("sqlite") and name and not name.startswith(("/", ":")):
+            return f"{scheme}:///{self.path(name)}"
+        return self.sql
 
     def clients(self, *, radsec: bool = False) -> Clients:
         """The clients with their secrets, those over UDP or those over TLS. Raises `ConfigError`."""

@@ -27,3 +27,7 @@ class DirectoryUnavailable(Exception):
 
 class ConfigError(Exception):
     """A configuration that cannot be used; the text names file, key path and the mend."""
+
+
+class LedgerUnavailable(Exception):
+    """An accounting record could not be stored."""

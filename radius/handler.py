@@ -1,4 +1,4 @@
-"""Access-Request and Accounting-Request against a directory and a ledger (RFC 2865, 2866, 5090, 5997).
+"""Access-Request against a directory (RFC 2865, 5090, 5997); `accounting.py` has Accounting-Request.
 
 Unknown user, wrong password and missing secret take the same way and get the same answer. Does not see sockets.
 """
@@ -10,16 +10,15 @@ import binascii
 import hashlib
 import hmac
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from radius import attributes, digest
 from radius.credentials import base_login
 from radius.digest import Digest
-from radius.errors import DirectoryUnavailable, EncodingError, PacketError
+from radius.errors import DirectoryUnavailable, EncodingError
 from radius.packet import Code, Packet, Type, attribute, integer_attribute, reveal_password, vendor_attribute
-from radius.ports import Client, Directory, Ledger, Person, Reply
+from radius.ports import Client, Directory, Person, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +48,16 @@ class Rules:
 
 
 class DirectoryHandler:
-    """Answers from a directory, and writes accounting to a ledger."""
+    """Answers from a directory."""
 
-    def __init__(self, directory: Directory, ledger: Ledger | None = None, *, rules: Rules | None = None) -> None:
+    def __init__(self, directory: Directory, *, rules: Rules | None = None) -> None:
         self._directory = directory
-        self._ledger = ledger
         self._rules = rules or Rules()
 
     async def handle(self, request: Packet, client: Client) -> Reply | None:
         """The reply, None to stay silent. Raises `PacketError` for a request that makes no sense."""
         if request.code == Code.ACCESS_REQUEST:
             return await self._authenticate(request, client)
-        if request.code == Code.ACCOUNTING_REQUEST:
-            return await self._account(request, client)
         if request.code == Code.STATUS_SERVER:
             # Silence tells the client to look for another server while the directory is away.
             return Reply(Code.ACCESS_ACCEPT) if await self._directory.ready() else None
@@ -145,20 +141,6 @@ class DirectoryHandler:
         domains = self._rules.domains or ((credentials.realm.lower(),) if credentials else ())
         own = [f"{person.login}@{domain}" for domain in domains if "@" not in person.login]
         return list(dict.fromkeys(address.lower() for address in (*own, *person.mails)))
-
-    async def _account(self, request: Packet, client: Client) -> Reply | None:
-        if request.integer(Type.ACCT_STATUS_TYPE) is None:
-            raise PacketError("accounting", "Accounting-Request without Acct-Status-Type")
-        if self._ledger is not None:
-            record: dict[str, object] = {"received_at": round(time.time(), 3), "client": client.name}
-            for name, value in attributes.named(request):
-                _collect(record, name, value)
-            try:
-                await self._ledger.write(record)
-            except OSError as error:
-                logger.error("accounting record of %s not stored: %s", client.name, error)
-                return None
-        return Reply(Code.ACCOUNTING_RESPONSE)
 
 
 def _as_device(person: Person | None, login: str) -> Person | None:
@@ -245,14 +227,3 @@ def _fitting(parts: Iterable[bytes], login: str) -> bytes:
             break
         body += part
     return body
-
-
-def _collect(record: dict[str, object], name: str, value: object) -> None:
-    """One value per name, a list when there are several; octets as hexadecimal text."""
-    shown = f"0x{value.hex()}" if isinstance(value, bytes) else value
-    if name not in record:
-        record[name] = shown
-    elif isinstance(before := record[name], list):
-        before.append(shown)
-    else:
-        record[name] = [before, shown]

@@ -76,11 +76,26 @@ class Handler(Protocol):
         """The reply, None to stay silent so that the client asks another server."""
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One accounting event to store."""
+
+    id: str  # the same for every copy of the event
+    at: float  # Unix seconds of the event
+    values: Mapping[str, object]  # by attribute name; several values of a name as a list, octets as 0x...
+
+
 class Ledger(Protocol):
     """Where accounting records end up."""
 
-    async def write(self, record: Mapping[str, object]) -> None:
-        """Return when the record is stored. Raises `OSError`."""
+    async def write(self, record: Record) -> None:
+        """Return when the record is durable; an event that is there already is not stored again.
+
+        Raises `LedgerUnavailable`.
+        """
+
+    def ready(self) -> bool:
+        """Whether a record would be stored just now, as far as is known."""
 
     async def close(self) -> None:
         """Store what is left and close."""

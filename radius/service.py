@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from radius.accounting import AccountingHandler
 from radius.config import ClientTable, Config, split_address, urls
 from radius.detail import DetailFile
 from radius.errors import ConfigError
 from radius.handler import DirectoryHandler
 from radius.ldif import LdifDirectory
+from radius.ledger import BatchLedger
 from radius.packet import Code
 from radius.ports import Directory
 from radius.radsec import RadsecListener
@@ -75,6 +77,19 @@ def ldap_settings(config: Config, *, bind_dn: str = "", bind_password: str = "")
     )
 
 
+def open_ledgers(config: Config) -> list[BatchLedger]:
+    """Where accounting goes by the configuration; nothing is written yet. Raises `ConfigError`."""
+    ledgers = []
+    if config.detail:
+        ledgers.append(BatchLedger(DetailFile(config.path(config.detail), sync=config.detail_sync)))
+    if config.sql:
+        from radius.radacct import SqlBook  # a file needs no SQLAlchemy
+
+        password = config.secret(config.sql_password_file, "NOMAD_ACCOUNTING_PASSWORD").decode()
+        ledgers.append(BatchLedger(SqlBook(config.sql_url(), password=password)))
+    return ledgers
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A bound UDP socket; port 0 lets the system choose. Raises `ConfigError`."""
     try:
@@ -98,14 +113,15 @@ class Service:
         """Takes over bound sockets, else binds those of the configuration. Raises `ConfigError`."""
         clients = config.clients()
         self._directory = open_directory(config)
-        self._ledger = DetailFile(config.path(config.detail), sync=config.detail_sync) if config.detail else None
-        handler = DirectoryHandler(self._directory, self._ledger, rules=config.rules())
+        self._ledgers = open_ledgers(config)
+        handler = DirectoryHandler(self._directory, rules=config.rules())
+        bookkeeper = AccountingHandler(self._ledgers)
         self._sockets = (
             auth or bind(*split_address(config.listen.auth)),
             acct or bind(*split_address(config.listen.acct)),
         )
         self.auth = Server(clients, handler, codes=[Code.ACCESS_REQUEST], status_code=Code.ACCESS_ACCEPT)
-        self.acct = Server(clients, handler, codes=[Code.ACCOUNTING_REQUEST], status_code=Code.ACCOUNTING_RESPONSE)
+        self.acct = Server(clients, bookkeeper, codes=[Code.ACCOUNTING_REQUEST], status_code=Code.ACCOUNTING_RESPONSE)
         self._radsec_at = split_address(config.listen.radsec) if config.listen.radsec else None
         self._radsec_tls = config.server_tls() if config.listen.radsec else None
         self._radsec = RadsecListener(
@@ -130,8 +146,8 @@ class Service:
         await self._radsec.close()
         await self.auth.close()
         await self.acct.close()
-        if self._ledger is not None:
-            await self._ledger.close()
+        for ledger in self._ledgers:
+            await ledger.close()
         await self._directory.close()
 
 

@@ -16,7 +16,8 @@ RADSEC = "radsec:"  # before a RADIUS server that is reached over TLS
 
 def check(config: Config) -> list[str]:
     """What is wrong beyond types: `key path: what; mend` for each finding."""
-    return [*_check_sip(config), *_check_radius(config), *_check_pbx(config), *_check_admin(config)]
+    rooms = (_check_sip, _check_radius, _check_accounting, _check_pbx, _check_admin)
+    return [problem for room in rooms for problem in room(config)]
 
 
 def _check_sip(config: Config) -> list[str]:
@@ -144,6 +145,16 @@ def _check_orders(radius: Radius) -> list[str]:
     if over_tls and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
         problems.append("radius.secret_file: is missing; disconnect clients need a secret (or NOMAD_RADIUS_SECRET)")
     return problems
+
+
+def _check_accounting(config: Config) -> list[str]:
+    table = config.accounting
+    problems = []
+    if table.sql and not re.match(r"(sqlite|postgres(ql)?)(\+\w+)?://", table.sql):
+        problems.append("accounting.sql: is no database; write 'sqlite:///radacct.db' or 'postgresql://user@host/db'")
+    if table.interim_interval_s < 0:
+        problems.append("accounting.interim_interval_s: is seconds; 0 for no Interim-Updates")
+    return problems + _missing_file(config, "accounting.sql_password_file", table.sql_password_file)
 
 
 def _check_pbx(config: Config) -> list[str]:

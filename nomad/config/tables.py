@@ -179,7 +179,12 @@ class Accounting(Struct, frozen=True):
     interim_interval_s: int = 0
     """Interim-Update period of a call; 0 for none, unless RADIUS asks for one (RFC 2869 5.16)."""
     detail: str = "nomad-accounting.jsonl"
-    """File of the embedded RADIUS server, one accounting record a line (restart)."""
+    """File of the embedded RADIUS server, one accounting record a line; "" for none (restart)."""
+    sql: str = ""
+    """Database of the embedded RADIUS server for the table `radacct`, sqlite:///file.db or
+    postgresql://user@host/database; "" for none (restart)."""
+    sql_password_file: str = ""
+    """File with that database's password; or NOMAD_ACCOUNTING_PASSWORD (restart)."""
 
 
 class Guard(Struct, frozen=True):

@@ -45,6 +45,9 @@ from tests.harness.settings import GOOD, load, problems
         ("[directory]", '[admin]\nlisten = "a b"\n[directory]', "admin.listen"),
         ("[directory]", '[admin]\ntoken_file = "no.token"\n[directory]', "admin.token_file: file"),
         ('"policy.toml"', '"no.toml"', "policy: file"),
+        ("[directory]", '[accounting]\nsql = "radacct.db"\n[directory]', "accounting.sql: is no database"),
+        ("[directory]", '[accounting]\nsql_password_file = "no"\n[directory]', "accounting.sql_password_file: file"),
+        ("[directory]", "[accounting]\ninterim_interval_s = -1\n[directory]", "accounting.interim_interval_s"),
     ],
 )
 def test_every_check(tmp_path: Path, old: str, new: str, key: str) -> None:

@@ -96,6 +96,15 @@ def test_addresses() -> None:
             split_address(wrong)
 
 
+def test_a_relative_database_starts_at_the_folder() -> None:
+    def url(sql: str) -> str:
+        return Config(client=(), directory=DirectoryTable(), sql=sql, folder="/etc/nomad").sql_url()
+
+    assert url("sqlite:///radacct.db") == "sqlite:////etc/nomad/radacct.db"
+    assert url("sqlite:////var/radacct.db") == "sqlite:////var/radacct.db"
+    assert url("postgresql:///radius") == "postgresql:///radius"
+
+
 def test_config_travels_as_json() -> None:
     """The parent sends it to its child like that."""
     table = DirectoryTable(url=("ldap://a", "ldap://b"), attributes=Attributes(login="uid"))

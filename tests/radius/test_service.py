@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +24,7 @@ from radius.__main__ import main
 from radius.attributes import encode
 from radius.client import Pool, Server, Settings
 from radius.config import ClientTable, Config, DirectoryTable, Listen
-from radius.errors import ConfigError
+from radius.errors import ConfigError, RadiusUnavailable
 from radius.ldap import LdapDirectory
 from radius.ldif import LdifDirectory
 from radius.packet import Code, Packet, Type
@@ -79,6 +82,41 @@ async def test_a_killed_child_is_replaced_and_no_request_is_lost(server: Embedde
     assert (await pap(pool, "alice")).code == Code.ACCESS_REJECT
     await until(lambda: server.restarts == 1)
     assert server.pid not in (0, first)
+
+
+async def test_a_child_that_hangs_writes_nothing_twice(config: Config) -> None:
+    """It resumes with a buffer full of what was sent again meanwhile, each time as a new packet (RFC 2866 5.2)."""
+    server = EmbeddedServer(msgspec.structs.replace(config, detail="detail.jsonl", sql="sqlite:///radacct.db"))
+    await server.start()
+    pool = Pool([Server(*server.acct, server.secret)], Settings(timeout_s=0.3), kind="acct")
+
+    def told(status: str, session: str, delay: int) -> bytes:
+        pairs = [("Acct-Status-Type", status), ("Acct-Session-Id", session), ("User-Name", "alice")]
+        return encode([*pairs, ("Event-Timestamp", 1_700_000_000), ("Acct-Delay-Time", delay)])
+
+    sessions = [f"s{number}" for number in range(20)]
+    os.kill(server.pid, signal.SIGSTOP)
+    for delay in range(4):
+        many = [pool.request(Code.ACCOUNTING_REQUEST, told("Start", session, delay)) for session in sessions]
+        for outcome in await asyncio.gather(*many, return_exceptions=True):
+            assert isinstance(outcome, RadiusUnavailable)
+    os.kill(server.pid, signal.SIGCONT)
+    await pool.close()
+    pool = Pool([Server(*server.acct, server.secret)], Settings(timeout_s=10.0), kind="acct")
+    again = [pool.request(Code.ACCOUNTING_REQUEST, told("Start", session, 9)) for session in sessions]
+    await asyncio.gather(*again)
+    os.kill(server.pid, signal.SIGKILL)  # and another child must know what the first one wrote
+    again = [pool.request(Code.ACCOUNTING_REQUEST, told("Start", session, 10)) for session in sessions]
+    again += [pool.request(Code.ACCOUNTING_REQUEST, told("Stop", session, 10)) for session in sessions]
+    await asyncio.gather(*again)
+    await pool.close()
+    await server.stop()
+    lines = [json.loads(line) for line in config.path("detail.jsonl").read_text().splitlines()]
+    written = [(line["Acct-Status-Type"], line["Acct-Session-Id"]) for line in lines]
+    assert sorted(written) == sorted((status, session) for status in ("Start", "Stop") for session in sessions)
+    with contextlib.closing(sqlite3.connect(config.path("radacct.db"))) as database:
+        rows = database.execute("SELECT acctsessionid, acctstoptime IS NOT NULL FROM radacct").fetchall()
+    assert sorted(rows) == sorted((session, 1) for session in sessions)
 
 
 async def test_stop_leaves_nothing(config: Config) -> None:
@@ -161,6 +199,18 @@ async def test_on_its_own(tmp_path: Path) -> None:
 def test_wrong_configuration_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-c", str(tmp_path / "none.toml")]) == 1
     assert "none.toml: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sql", "code"), [("sqlite:///radacct.db", 0), ("mysql://x/y", 1), ("sqlite://", 1)])
+def test_check_reads_the_database_of_accounting_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sql: str, code: int
+) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    (tmp_path / "radius.toml").write_text(
+        f'sql = "{sql}"\n[[client]]\naddress = "127.0.0.1"\nsecret_file = "secret"\n[directory]\nurl = "file:x.ldif"\n'
+    )
+    assert main(["--check", "-c", str(tmp_path / "radius.toml")]) == code
+    assert ("sql: " in capsys.readouterr().err) is bool(code)
 
 
 def test_sockets_are_kept_for_the_child(config: Config) -> None:
