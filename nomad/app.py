@@ -24,6 +24,7 @@ from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.logins import Logins
 from nomad.edge.names import Names
 from nomad.edge.nonce import NonceSigner
 from nomad.edge.offers import Offers
@@ -31,7 +32,8 @@ from nomad.edge.orders import Orders
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.ruleset import Ruleset
-from nomad.edge.switchboard import Lines, Switchboard
+from nomad.edge.sides import Lines, Sides
+from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
@@ -252,9 +254,14 @@ class Edge:
         ]
         own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=inside_addresses(trunks, bound))
         proxy = Proxy(self.endpoint, own, clock=clock, new_branch=self._names.branch, timer_c_s=sip.timer_c_s)
+        lines = Lines(self.endpoint, self.resolver, MediaOff())
+        sides = Sides(config, lines, proxy=proxy)
+        logins = Logins(trunk_of=lambda flow: self.dispatcher.trunks.of(flow), via=proxy.via, new_cnonce=self._names.id)
         self.switchboard = Switchboard(
             config,
-            Lines(self.endpoint, self.resolver, MediaOff()),
+            lines,
+            sides=sides,
+            logins=logins,
             proxy=proxy,
             calls=self.calls,
             accountant=self.accountant,
@@ -278,6 +285,8 @@ class Edge:
                 registrar=Registrar(sip, locations=self.locations, own=own, clock=clock),
                 locations=self.locations,
                 calls=self.calls,
+                sides=sides,
+                logins=logins,
                 switchboard=self.switchboard,
                 proxy=proxy,
                 accountant=self.accountant,

@@ -18,13 +18,15 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop
 from nomad.edge.guard import ALLOW, Guard, check_sanity
+from nomad.edge.logins import Logins
 from nomad.edge.policy import Attempt, Verdict, decide
 from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.routing import called_party
 from nomad.edge.ruleset import Ruleset
 from nomad.edge.scanners import Scanners
-from nomad.edge.switchboard import Incoming, Switchboard
+from nomad.edge.sides import Incoming, Sides
+from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunk, Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
@@ -66,6 +68,8 @@ class Parts:
     registrar: Registrar
     locations: LocationStore
     calls: CallTable
+    sides: Sides
+    logins: Logins
     switchboard: Switchboard
     proxy: Proxy
     accountant: Accountant
@@ -350,10 +354,11 @@ class Dispatcher:
 
     async def _pass_on(self, incoming: Incoming, relay: Relay, identity: Identity, number: str, trunk: Trunk) -> None:
         """A request that makes no call, such as MESSAGE, to the PBX."""
-        switchboard = self._parts.switchboard
-        flow = await switchboard.connect(trunk)
-        copy = switchboard.outbound_copy(incoming, identity.grant, number, trunk=trunk, flow=flow)
-        await self._parts.proxy.relay(relay, incoming.request, [Branch(copy, flow, PBX)])
+        sides = self._parts.sides
+        flow = await sides.connect(trunk)
+        copy = sides.to_pbx(incoming, identity.grant, number, trunk=trunk, flow=flow)
+        retry = self._parts.logins.sign(copy, flow, trunk)
+        await self._parts.proxy.relay(relay, incoming.request, [Branch(copy, flow, PBX)], retry=retry)
 
     def _answer_again(self, response: Response, flow: Flow) -> None:
         """A 2xx to an INVITE of an earlier process, sent again because the ACK died with that one (RFC 6026 7.2)."""

@@ -40,7 +40,7 @@ TRUSTED_ONLY = (
 )
 
 Observer = Callable[[Response, "Branch"], Awaitable[None]]
-Retry = Callable[[Response | None, "Branch"], "Branch | None"]
+Retry = Callable[[Response | None, "Branch"], Awaitable["Branch | None"]]
 BranchEvent = ResponseArrived | BranchTimedOut | BranchFailed
 
 
@@ -213,7 +213,7 @@ class Proxy:
         """Send the branches and forward their responses until all have ended; the final status that went back.
 
         `observe` sees each response before it is forwarded. `sent` is awaited once all branches are on their way.
-        `retry` may put another branch in the place of one that was challenged, or whose flow failed.
+        `retry` may put another branch in the place of one that was challenged or redirected, or whose flow failed.
         """
         relay.observe = observe
         context = ResponseContext(request, timer_c_s=self._timer_c_s)
@@ -224,6 +224,28 @@ class Proxy:
                 for action in context.cancel_all():
                     if isinstance(action, CancelBranch):
                         self._signalling.cancel(action.key)
+
+    async def ask(
+        self, request: Request, flow: Flow, *, side: str = PBX, retry: Retry | None = None
+    ) -> Response | None:
+        """Send a request of our own, not an INVITE; its final response, None when none came."""
+        relay = Relay(ServerKey("", "", request.method))
+        self._send(relay, Branch(request, flow, side))
+        try:
+            while True:
+                event = relay.take()
+                if event is None:
+                    await relay.wait(None)  # the transaction ends by itself
+                elif not isinstance(event, ResponseArrived):
+                    return None
+                elif event.response.status >= 200:
+                    again = await retry(event.response, relay.branches[event.key]) if retry is not None else None
+                    if again is None:
+                        return event.response
+                    self._send(relay, again)
+        finally:
+            for key in relay.branches:
+                self._by_branch.pop(key, None)
 
     async def _until_done(
         self,
@@ -251,8 +273,9 @@ class Proxy:
                 await relay.wait(None if due is None else due - self._clock.monotonic())
                 event = relay.take()
             now = self._clock.monotonic()
-            if retry is not None and event is not None:
-                again = _another(retry, event, relay.branches[event.key], cancelled=relay.cancelled)
+            if retry is not None and event is not None and _may_be_replaced(event, cancelled=relay.cancelled):
+                response = event.response if isinstance(event, ResponseArrived) else None
+                again = await retry(response, relay.branches[event.key])
                 if again is not None:
                     context.replace(event.key, self._send(relay, again), now)
                     continue
@@ -350,16 +373,12 @@ def asserted_identity(display_name: str, name: str, domain: str) -> str:
     return f'"{escaped}" <{uri}>' if display_name else f"<{uri}>"
 
 
-def _another(retry: Retry, event: BranchEvent, branch: Branch, *, cancelled: bool) -> Branch | None:
-    if isinstance(event, ResponseArrived) and event.response.status in CHALLENGES:
-        return retry(event.response, branch)
-    if cancelled:
-        return None
-    if isinstance(event, BranchFailed):
-        return retry(None, branch)
-    if isinstance(event, ResponseArrived) and event.response.status == FLOW_FAILED:
-        return retry(event.response, branch)
-    return None
+def _may_be_replaced(event: BranchEvent, *, cancelled: bool) -> bool:
+    """Whether another branch may take the place of this one: it was challenged or redirected, or its flow failed."""
+    if isinstance(event, ResponseArrived):
+        status = event.response.status
+        return status in CHALLENGES or (not cancelled and (status == FLOW_FAILED or 300 <= status < 400))
+    return not cancelled and isinstance(event, BranchFailed)
 
 
 def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str, within: bool) -> Sequence[Action]:

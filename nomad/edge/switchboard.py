@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from nomad import log
+from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.config import Config
 from nomad.edge import sessions
@@ -18,58 +17,24 @@ from nomad.edge.accounting import Accountant
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
+from nomad.edge.logins import Logins
 from nomad.edge.numbers import EMERGENCY
 from nomad.edge.outbound import other_flows, takers, targets
 from nomad.edge.policy import Verdict
-from nomad.edge.proxy import (
-    PBX,
-    PHONE,
-    Branch,
-    Proxy,
-    Relay,
-    Retry,
-    asserted_identity,
-    hide_identity,
-    remove_own_credentials,
-    strip_untrusted,
-)
+from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retry
+from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
-from nomad.ports import Binding, Grant, MediaRelay, Registration, Resolver, Signalling, Unavailable
+from nomad.ports import Registration, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import new_request
-from nomad.sip.digest import answer, choose
 from nomad.sip.errors import Reject
-from nomad.sip.events import Flow, ServerKey
-from nomad.sip.headers import Challenge
+from nomad.sip.events import Flow
 from nomad.sip.message import Request, Response
-from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
 
 SDP = "application/sdp"
-CHALLENGE_HEADERS = {
-    401: ("www-authenticate", "authorization"),
-    407: ("proxy-authenticate", "proxy-authorization"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A request being served."""
-
-    key: ServerKey
-    request: Request
-    flow: Flow
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """What the switchboard is connected to."""
-
-    signalling: Signalling
-    resolver: Resolver
-    media: MediaRelay
 
 
 class Switchboard:
@@ -80,6 +45,8 @@ class Switchboard:
         config: Config,
         lines: Lines,
         *,
+        sides: Sides,
+        logins: Logins,
         proxy: Proxy,
         calls: CallTable,
         accountant: Accountant,
@@ -90,8 +57,9 @@ class Switchboard:
     ) -> None:
         self._config = config
         self._signalling = lines.signalling
-        self._resolver = lines.resolver
         self._media = lines.media
+        self._sides = sides
+        self._logins = logins
         self._proxy = proxy
         self._calls = calls
         self._accountant = accountant
@@ -120,7 +88,7 @@ class Switchboard:
             callee_address=f"{number}@{self._config.domain}",
             number_class=verdict.number_class,
             started_at=self._clock.wall(),
-            caller=_calling_leg(PHONE, request, incoming.flow),
+            caller=calling_leg(PHONE, request, incoming.flow),
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
             group=verdict.group,
@@ -137,8 +105,8 @@ class Switchboard:
         """Forward a member's INVITE to the PBX and see the call through its setup."""
         self._setups[call.id] = relay
         try:
-            flow = await self.connect(trunk)
-            forwarded = self.outbound_copy(incoming, call.grant, number, trunk=trunk, flow=flow, token=call.id)
+            flow = await self._sides.connect(trunk)
+            forwarded = self._sides.to_pbx(incoming, call.grant, number, trunk=trunk, flow=flow, token=call.id)
         except Unavailable as error:
             del self._setups[call.id]
             await self._close(call, status=503, cause="NAS-Error", rule="pbx", reason="PBX unreachable")
@@ -147,39 +115,8 @@ class Switchboard:
             del self._setups[call.id]
             await self._close(call, status=500, cause="NAS-Error")
             raise
-        retry = self._credentials_for(trunk) if trunk.username else None
+        retry = self._logins.sign(forwarded, flow, trunk)
         await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], retry=retry)
-
-    def outbound_copy(
-        self, incoming: Incoming, grant: Grant, number: str, *, trunk: Trunk, flow: Flow, token: str = ""
-    ) -> Request:
-        """A member's request as the PBX gets it: our assertion of who calls, and nothing that the phone claimed.
-
-        `token` names the call in our Record-Route, when it makes one.
-        """
-        request = incoming.request
-        forwarded = self._proxy.copy(
-            request,
-            source=incoming.flow,
-            destination=flow,
-            token=token,
-            uri=str(Uri.build(number, trunk.uri.host, trunk.uri.port)),
-        )
-        strip_untrusted(forwarded)
-        remove_own_credentials(forwarded, self._config.domain)
-        name = grant.extension or request.from_.uri.unescaped_user
-        forwarded.add("p-asserted-identity", asserted_identity(grant.display_name, name, self._config.domain))
-        return forwarded
-
-    async def connect(self, trunk: Trunk) -> Flow:
-        """A flow to a PBX, trying its targets in order (RFC 3263). Raises `Unavailable`."""
-        last = Unavailable(f"PBX {trunk.name}: no target")
-        for target in await self._resolver.resolve(trunk.uri):
-            try:
-                return await self._signalling.connect(target)
-            except Unavailable as error:
-                last = error
-        raise last
 
     async def ring(self, incoming: Incoming, relay: Relay, registration: Registration, number: str) -> None:
         """Fork a PBX's INVITE to all phones of a member; the first answer wins."""
@@ -200,38 +137,26 @@ class Switchboard:
             callee_address=f"{number}@{self._config.domain}",
             number_class="internal",
             started_at=now,
-            caller=_calling_leg(PBX, request, incoming.flow),
+            caller=calling_leg(PBX, request, incoming.flow),
             peer=bindings[0].flow.remote[0],
             user_agent=bindings[0].user_agent,
             number=number,
         )
 
-        def branch_to(binding: Binding) -> Branch:
-            forwarded = self._proxy.copy(
-                request,
-                source=incoming.flow,
-                destination=binding.flow,
-                token=call.id,
-                uri=binding.contact,
-                branches=len(bindings),
-            )
-            for path in reversed(binding.path):
-                forwarded.prepend("route", path)
-            hide_identity(forwarded)
-            return Branch(forwarded, binding.flow, PHONE, binding.instance if binding.reg_id else "")
-
-        def retry(response: Response | None, failed: Branch) -> Branch | None:
+        async def retry(response: Response | None, failed: Branch) -> Branch | None:
             """The next flow to a phone, in the place of one that is gone (RFC 5626 5.3.1)."""
             spare = next((each for each in spares if each.instance == failed.instance), None)
-            if spare is None or (response is not None and response.status != 430):
+            if spare is None or (response is not None and response.status != FLOW_FAILED):
                 return None
             spares.remove(spare)
-            branch = branch_to(spare)
+            branch = self._sides.to_phone(incoming, spare, token=call.id, branches=len(bindings))
             branch.request.body = failed.request.body
             return branch
 
         spares = other_flows(registration.bindings, bindings, now)
-        branches = [branch_to(binding) for binding in bindings]
+        branches = [
+            self._sides.to_phone(incoming, binding, token=call.id, branches=len(bindings)) for binding in bindings
+        ]
         self._calls.open(call)
         await self._set_up(incoming, relay, call, branches, retry=retry if spares else None)
 
@@ -248,7 +173,7 @@ class Switchboard:
         started = self._clock.monotonic()
 
         async def observe(response: Response, branch: Branch) -> None:
-            _guard_identity(response, branch.side)
+            guard_identity(response, branch.side)
             if branch.side == PHONE and 300 <= response.status < 400:
                 response.remove("contact")  # the PBX would call there in the phone's stead, and nobody judged it
             if response.status == 100 or not response.to.tag:
@@ -274,34 +199,6 @@ class Switchboard:
             if call.state is not CallState.ANSWERED:
                 await self._close(call, status=status, cause="User-Error" if status < 500 else "NAS-Error")
 
-    def _credentials_for(self, trunk: Trunk) -> Retry:
-        """Answers the first challenge of a PBX, once (RFC 3261 22.2, 22.3)."""
-        asked = False
-
-        def retry(response: Response | None, branch: Branch) -> Branch | None:
-            nonlocal asked
-            if response is None or response.status not in CHALLENGE_HEADERS:
-                return None
-            source, target = CHALLENGE_HEADERS[response.status]
-            challenge = choose(Challenge.parse(value) for value in response.get_all(source))
-            if asked or challenge is None:
-                return None
-            asked = True
-            request = branch.request.copy()
-            credentials = answer(
-                challenge,
-                method=request.method,
-                uri=request.uri_text,
-                username=trunk.username,
-                password=trunk.password,
-                cnonce=self._new_id(),
-            )
-            request.replace_first("via", self._proxy.via(branch.flow))
-            request.add(target, str(credentials))
-            return Branch(request, branch.flow, branch.side)
-
-        return retry
-
     def check_session(self, request: Request) -> None:
         """Raises `Reject(422)` when the phones would have to refresh the call too often (RFC 4028 8.1)."""
         sessions.check_interval(request, self._config.sip.min_session_expires_s)
@@ -317,7 +214,7 @@ class Switchboard:
                 call.id, response.body, from_flow=branch.flow, to_flow=call.caller.flow
             )
         if response.has("record-route"):
-            leg.routes, call.caller.routes = self._beyond_us(response, call.id)
+            leg.routes, call.caller.routes = beyond_us(response, call.id)
         if response.status < 200:
             if call.state is CallState.TRYING:
                 call.state = CallState.RINGING
@@ -332,25 +229,13 @@ class Switchboard:
         self._metrics.call_setup_seconds(self._clock.monotonic() - started)
         await self._accountant.started(call)
 
-    def _beyond_us(self, response: Response, token: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Route sets towards the callee and the caller, split at our own Record-Route (RFC 3261 12.1)."""
-        values = response.elements("record-route")
-        marker = f";c={token}"
-        ours = [index for index, value in enumerate(values) if marker in value]
-        if not ours:
-            return (), ()
-        return tuple(reversed(values[: ours[0]])), tuple(values[ours[-1] + 1 :])
-
     # -- within calls --------------------------------------------------------------------------------------------
 
     async def carry(self, incoming: Incoming, relay: Relay, hop: Hop) -> None:
         """Forward a request within a call to its other side; a BYE ends the call."""
         request, call = incoming.request, hop.call
         hop.sender.cseq = max(hop.sender.cseq, request.cseq.number)
-        forwarded = self._copy_within(request, incoming.flow, hop)
-        _guard_identity(forwarded, hop.sender.side)
-        if hop.sender.side == PHONE:
-            remove_own_credentials(forwarded, self._config.domain)
+        forwarded = self._sides.within(request, incoming.flow, sender=hop.sender, receiver=hop.receiver)
         contacts = request.contacts
         if contacts and request.method in ("INVITE", "UPDATE"):
             hop.sender.contact = contacts[0].uri_text  # target refresh (RFC 3261 12.2)
@@ -359,42 +244,30 @@ class Switchboard:
             ending = self._close(call, status=200, cause="User-Request")
 
         async def observe(response: Response, branch: Branch) -> None:
-            _guard_identity(response, branch.side)
+            guard_identity(response, branch.side)
             if 200 <= response.status < 300 and request.method in sessions.REFRESHING:
                 if response.contacts:
                     hop.receiver.contact = response.contacts[0].uri_text
                 self._calls.expect_refresh(call, self._until(sessions.agree(request, response)))
 
-        branch = Branch(forwarded, hop.receiver.flow, hop.receiver.side)
-        status = await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending)
+        receiver = hop.receiver
+        branch = Branch(forwarded, receiver.flow, receiver.side)
+        retry = self._logins.sign(forwarded, receiver.flow) if receiver.side == PBX else None
+        status = await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending, retry=retry)
         if ending is not None and status >= 300 and status != 481:
             # The call is accounted as ended: so it must end, whatever was wrong with this BYE
             self._bye(call, to=hop.receiver, sender=hop.sender)
 
     def carry_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
         """Forward the ACK of a 2xx; it has no transaction (RFC 3261 17.1.1.3)."""
-        self._signalling.forward(self._copy_within(request, flow, hop), hop.receiver.flow)
+        forwarded = self._sides.within(request, flow, sender=hop.sender, receiver=hop.receiver)
+        self._signalling.forward(forwarded, hop.receiver.flow)
 
     def carry_answer(self, response: Response, caller: Leg) -> None:
         """Forward a 2xx that has no transaction here any more to the caller of its call."""
-        _guard_identity(response, PBX if caller.side == PHONE else PHONE)
+        guard_identity(response, PBX if caller.side == PHONE else PHONE)
         response.pop_first("via")
         self._signalling.forward(response, caller.flow)
-
-    def _copy_within(self, request: Request, flow: Flow, hop: Hop) -> Request:
-        """The request as the other side of the call gets it.
-
-        A phone's goes to the remote target by the route of the dialog, whatever the phone wrote there: its Request-URI
-        and Route were never judged by the policy, and a PBX may well follow them.
-        """
-        receiver = hop.receiver
-        if hop.sender.side != PHONE or not receiver.contact:
-            return self._proxy.copy(request, source=flow, destination=receiver.flow)
-        forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, uri=receiver.contact)
-        forwarded.remove("route")
-        for route in receiver.routes:
-            forwarded.add("route", route)
-        return forwarded
 
     def _is_answered_dialog(self, hop: Hop) -> bool:
         callee = hop.receiver if hop.from_caller else hop.sender
@@ -429,7 +302,14 @@ class Switchboard:
             via=self._proxy.via(to.flow),
             routes=to.routes,
         )
-        self._signalling.request(request, to.flow)
+        retry = self._logins.sign(request, to.flow) if to.side == PBX else None
+        if retry is None:
+            self._signalling.request(request, to.flow)  # what becomes of it is no matter
+        else:
+            tasks.spawn(self._end_with(request, to.flow, retry), name="bye")
+
+    async def _end_with(self, bye: Request, flow: Flow, retry: Retry) -> None:
+        await self._proxy.ask(bye, flow, retry=retry)
 
     async def _close(self, call: Call, *, status: int, cause: str, rule: str = "", reason: str = "") -> None:
         """The one way a call ends: counted, accounted, its media freed."""
@@ -454,23 +334,3 @@ class Switchboard:
         except Unavailable as error:
             log.event(logger, "media-failed", level=logging.WARNING, id=call.id, why=str(error))
         await self._accountant.ended(call, rule=rule, reason=reason)
-
-
-def _guard_identity(message: Request | Response, side: str) -> None:
-    """What a phone asserts goes no further, and what the PBX asserts leaves only when the person agrees (RFC 3325)."""
-    if side == PHONE:
-        strip_untrusted(message)
-    else:
-        hide_identity(message)
-
-
-def _calling_leg(side: str, request: Request, flow: Flow) -> Leg:
-    contacts = request.contacts
-    return Leg(
-        side=side,
-        flow=flow,
-        tag=request.from_.tag,
-        party=request.get("from") or "",
-        contact=contacts[0].uri_text if contacts else "",
-        cseq=request.cseq.number,
-    )

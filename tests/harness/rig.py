@@ -25,12 +25,14 @@ from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.logins import Logins
 from nomad.edge.nonce import NonceSigner
 from nomad.edge.offers import Offers
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.ruleset import Ruleset, compile_policy
-from nomad.edge.switchboard import Lines, Switchboard
+from nomad.edge.sides import Lines, Sides
+from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.edge.usage import Usage
 from nomad.inputs import load_scanners
@@ -201,9 +203,14 @@ class Rig:
         self.proxy = Proxy(
             self.signalling, own, clock=clock, new_branch=lambda: f"z9hG4bK{name()}", timer_c_s=config.sip.timer_c_s
         )
+        lines = Lines(self.signalling, self.resolver, MediaOff())
+        self.sides = sides = Sides(config, lines, proxy=self.proxy)
+        logins = Logins(trunk_of=lambda flow: self.dispatcher.trunks.of(flow), via=self.proxy.via, new_cnonce=name)
         self.switchboard = Switchboard(
             config,
-            Lines(self.signalling, self.resolver, MediaOff()),
+            lines,
+            sides=sides,
+            logins=logins,
             proxy=self.proxy,
             calls=self.calls,
             accountant=self.accountant,
@@ -230,6 +237,8 @@ class Rig:
                 registrar=Registrar(config.sip, locations=self.locations, own=own, clock=clock),
                 locations=self.locations,
                 calls=self.calls,
+                sides=sides,
+                logins=logins,
                 switchboard=self.switchboard,
                 proxy=self.proxy,
                 accountant=self.accountant,

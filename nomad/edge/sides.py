@@ -1,0 +1,148 @@
+"""The two sides of the edge: a flow to a PBX, and requests as a PBX and a phone get them.
+
+Decides nothing about who may ask what; what changes in every forwarded request is `proxy.py`'s part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nomad.config import Config
+from nomad.edge.calls import Leg
+from nomad.edge.proxy import (
+    PHONE,
+    Branch,
+    Proxy,
+    asserted_identity,
+    hide_identity,
+    remove_own_credentials,
+    strip_untrusted,
+)
+from nomad.edge.trunks import Trunk
+from nomad.ports import Binding, Grant, MediaRelay, Resolver, Signalling, Unavailable
+from nomad.sip.events import Flow, ServerKey
+from nomad.sip.message import Request, Response
+from nomad.sip.uri import Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request being served."""
+
+    key: ServerKey
+    request: Request
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What the edge is connected to."""
+
+    signalling: Signalling
+    resolver: Resolver
+    media: MediaRelay
+
+
+class Sides:
+    """Makes what goes to a PBX and to phones."""
+
+    def __init__(self, config: Config, lines: Lines, *, proxy: Proxy) -> None:
+        self._config = config
+        self._signalling = lines.signalling
+        self._resolver = lines.resolver
+        self._proxy = proxy
+
+    async def connect(self, trunk: Trunk) -> Flow:
+        """A flow to a PBX, trying its targets in order (RFC 3263). Raises `Unavailable`."""
+        last = Unavailable(f"PBX {trunk.name}: no target")
+        for target in await self._resolver.resolve(trunk.uri):
+            try:
+                return await self._signalling.connect(target)
+            except Unavailable as error:
+                last = error
+        raise last
+
+    def to_pbx(
+        self, incoming: Incoming, grant: Grant, number: str, *, trunk: Trunk, flow: Flow, token: str = ""
+    ) -> Request:
+        """A member's request as the PBX gets it: our assertion of who asks, and nothing that the phone claimed.
+
+        `token` names the dialog in our Record-Route, when it makes one.
+        """
+        request = incoming.request
+        forwarded = self._proxy.copy(
+            request,
+            source=incoming.flow,
+            destination=flow,
+            token=token,
+            uri=str(Uri.build(number, trunk.uri.host, trunk.uri.port)),
+        )
+        strip_untrusted(forwarded)
+        remove_own_credentials(forwarded, self._config.domain)
+        name = grant.extension or request.from_.uri.unescaped_user
+        forwarded.add("p-asserted-identity", asserted_identity(grant.display_name, name, self._config.domain))
+        return forwarded
+
+    def to_phone(self, incoming: Incoming, binding: Binding, *, token: str = "", branches: int = 1) -> Branch:
+        """A PBX's request as one of so many phones of a member gets it."""
+        forwarded = self._proxy.copy(
+            incoming.request,
+            source=incoming.flow,
+            destination=binding.flow,
+            token=token,
+            uri=binding.contact,
+            branches=branches,
+        )
+        for path in reversed(binding.path):
+            forwarded.prepend("route", path)
+        hide_identity(forwarded)
+        return Branch(forwarded, binding.flow, PHONE, binding.instance if binding.reg_id else "")
+
+    def within(self, request: Request, flow: Flow, *, sender: Leg, receiver: Leg) -> Request:
+        """A request within a dialog as its other side gets it.
+
+        A phone's goes to the remote target by the route of the dialog, whatever the phone wrote there: its Request-URI
+        and Route were never judged by the policy, and a PBX may well follow them.
+        """
+        if sender.side != PHONE or not receiver.contact:
+            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow)
+        else:
+            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, uri=receiver.contact)
+            forwarded.remove("route")
+            for route in receiver.routes:
+                forwarded.add("route", route)
+        guard_identity(forwarded, sender.side)
+        if sender.side == PHONE:
+            remove_own_credentials(forwarded, self._config.domain)
+        return forwarded
+
+
+def guard_identity(message: Request | Response, side: str) -> None:
+    """What a phone asserts goes no further, and what the PBX asserts leaves only when the person agrees (RFC 3325)."""
+    if side == PHONE:
+        strip_untrusted(message)
+    else:
+        hide_identity(message)
+
+
+def calling_leg(side: str, request: Request, flow: Flow) -> Leg:
+    """The side that began a dialog with this request."""
+    contacts = request.contacts
+    return Leg(
+        side=side,
+        flow=flow,
+        tag=request.from_.tag,
+        party=request.get("from") or "",
+        contact=contacts[0].uri_text if contacts else "",
+        cseq=request.cseq.number,
+    )
+
+
+def beyond_us(message: Request | Response, token: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Route sets towards who answered and who asked, split at our own Record-Route (RFC 3261 12.1)."""
+    values = message.elements("record-route")
+    marker = f";c={token}"
+    ours = [index for index, value in enumerate(values) if marker in value]
+    if not ours:
+        return (), ()
+    return tuple(reversed(values[: ours[0]])), tuple(values[ours[-1] + 1 :])
