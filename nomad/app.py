@@ -29,9 +29,9 @@ from nomad.edge.names import Names
 from nomad.edge.nonce import NonceSigner
 from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
+from nomad.edge.policy import Ruleset
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
-from nomad.edge.ruleset import Ruleset
 from nomad.edge.sides import Lines, Sides
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
@@ -39,6 +39,7 @@ from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
 from nomad.inputs import (
     inside_addresses,
+    load_countries,
     load_ruleset,
     load_scanners,
     load_trunks,
@@ -124,6 +125,7 @@ class Edge:
             config = configuration.load(self._config_path) if self._config_path else self.config
             ruleset = load_ruleset(config)
             scanners = load_scanners(config)
+            countries = load_countries(config)
             trunks = Trunks(await load_trunks(config, self.resolver))
         except (ConfigError, Unavailable) as error:
             self.metrics.reloaded(False)
@@ -134,6 +136,7 @@ class Edge:
         self.dispatcher.ruleset = ruleset
         self.dispatcher.trunks = trunks
         self.dispatcher.scanners = scanners
+        self.dispatcher.countries = countries
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
         self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
         self.config = config
@@ -295,6 +298,7 @@ class Edge:
             ),
             ruleset,
             trunks,
+            countries=load_countries(config),
             signalling=self.endpoint,
             clock=clock,
             metrics=self.metrics,

@@ -11,10 +11,11 @@ from nomad import log
 from nomad.config import Config, ConfigError, secret
 from nomad.edge import scanners
 from nomad.edge.addresses import WILDCARDS
-from nomad.edge.ruleset import Ruleset, compile_policy, default_ruleset
+from nomad.edge.policy import Ruleset, compile_policy, default_ruleset
 from nomad.edge.scanners import Scanners
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
-from nomad.ports import Unavailable
+from nomad.geoip import GeoIp, NoCountries
+from nomad.ports import Countries, Unavailable
 from nomad.sip.errors import SipError
 from nomad.sip.uri import Uri
 from nomad.transport.endpoint import source_address
@@ -33,6 +34,11 @@ def load_ruleset(config: Config) -> Ruleset:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     return compile_policy(text, str(path))
+
+
+def load_countries(config: Config) -> Countries:
+    """Where addresses are, as far as the configuration names a file. Raises `ConfigError`."""
+    return GeoIp(config.path(config.geoip)) if config.geoip else NoCountries()
 
 
 async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
@@ -103,6 +109,7 @@ def check(path: Path) -> list[str]:
         config = configuration.load(path)
         load_ruleset(config)
         load_scanners(config)
+        load_countries(config)
     except ConfigError as error:
         return str(error).splitlines()
     return []

@@ -49,6 +49,21 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much somebody may call; None is no limit. Emergency calls have none."""
+
+    concurrent_calls: int | None = None
+    calls_per_hour: int | None = None
+    seconds_per_day: float | None = None
+    seconds_per_month: float | None = None
+    cost_per_day: float | None = None  # in the currency of the policy's tariffs
+    call_s: float | None = None  # how long one call may last
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What the AAA server says of a person whose credentials it accepted."""
 
@@ -62,6 +77,8 @@ class Grant:
     idle_timeout_s: int | None = None
     interim_interval_s: int | None = None
     message: str = ""  # Reply-Message
+    limits: Limits = NO_LIMITS  # the person's own; the smaller of these and the policy group's counts
+    allowed_classes: tuple[str, ...] = ()  # number classes; empty: the policy alone decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +263,7 @@ class Cdr:
     terminate_cause: str  # Acct-Terminate-Cause by name, "" when never answered
     peer: str  # source address of the phone
     user_agent: str
-    number: str = ""  # as the policy judged it, see `edge/numbers.py`
+    number: str = ""  # as the policy judged it, in E.164 where the site's rules say how
     group: str = ""  # policy group that judged the call
     groups: tuple[str, ...] = ()  # what RADIUS said of the person: LDAP groups, Filter-Id
     classes: tuple[bytes, ...] = ()  # RADIUS Class
@@ -417,6 +434,13 @@ class Signalling(Protocol):
 
     async def connect(self, target: Target) -> Flow:
         """A flow to a target, over an existing connection when there is one. Raises `Unavailable`."""
+
+
+class Countries(Protocol):
+    """Where addresses are."""
+
+    def of(self, address: str) -> str | None:
+        """The ISO 3166 code of an address, None when it is not known. Returns at once."""
 
 
 class EventHandler(Protocol):

@@ -29,7 +29,8 @@ ALLOWED = {
     "console": {"sip", "ports", "edge", *LEAVES},
     "demo": {"app", "sip", "ports", *LEAVES},
     "servers": {"ports", "aaa", *LEAVES},
-    "inputs": {"sip", "ports", "edge", "transport", *LEAVES},
+    "geoip": {"ports", *LEAVES},
+    "inputs": {"sip", "ports", "edge", "transport", "geoip", *LEAVES},
     "process": {"app", "inputs", "ports", *LEAVES},
     "app": {
         "sip",
@@ -47,7 +48,7 @@ ALLOWED = {
         "demo",
         *LEAVES,
     },
-    "cli": {"app", "inputs", "process", "servers", "ports", "demo", "edge", "sip", *LEAVES},
+    "cli": {"app", "inputs", "geoip", "process", "servers", "ports", "demo", "edge", "sip", *LEAVES},
     "__main__": {"cli"},
     "__init__": set(),
     **{leaf: set() for leaf in LEAVES},

@@ -200,7 +200,7 @@ def _check_admin(config: Config) -> list[str]:
         ):
             problems.append("admin.listen: is not loopback; then admin.token_file (or NOMAD_ADMIN_TOKEN) is needed")
     problems += _missing_file(config, "admin.token_file", config.admin.token_file)
-    return problems + _missing_file(config, "policy", config.policy)
+    return problems + _missing_file(config, "policy", config.policy) + _missing_file(config, "geoip", config.geoip)
 
 
 def _check_guard(config: Config) -> list[str]:

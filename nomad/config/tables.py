@@ -245,6 +245,8 @@ class Config(Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     policy: str = ""
     """Policy file; "" allows internal and emergency numbers only."""
+    geoip: str = ""
+    """MaxMind database of countries (.mmdb), for the `countries` of the policy."""
     sip: Sip = Sip()
     radius: Radius | None = None
     directory: DirectoryTable = DirectoryTable()

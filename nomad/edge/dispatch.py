@@ -19,18 +19,17 @@ from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop
 from nomad.edge.guard import ALLOW, Guard, check_sanity
 from nomad.edge.logins import Logins
-from nomad.edge.policy import Attempt, Verdict, decide
+from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, decide
 from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.routing import called_party
-from nomad.edge.ruleset import Ruleset
 from nomad.edge.scanners import Scanners
 from nomad.edge.sides import Incoming, Sides
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunk, Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
-from nomad.ports import LocationStore, Signalling, Unavailable
+from nomad.ports import Countries, LocationStore, Signalling, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import response_to
 from nomad.sip.dialog import pop_own_route
@@ -49,6 +48,7 @@ from nomad.sip.events import (
 )
 from nomad.sip.headers import NameAddr
 from nomad.sip.message import Request, Response
+from nomad.sip.sdp import is_encrypted
 from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
@@ -86,15 +86,17 @@ class Dispatcher:
         ruleset: Ruleset,
         trunks: Trunks,
         *,
+        countries: Countries,
         signalling: Signalling,
         clock: Clock,
         metrics: Metrics,
         new_tag: Callable[[], str],
         scanners: Scanners,
     ) -> None:
-        self.ruleset = ruleset  # this, the trunks and the scanners are replaced as a whole by a reload
+        self.ruleset = ruleset  # these four are replaced as a whole by a reload
         self.trunks = trunks
         self.scanners = scanners
+        self.countries = countries
         self.draining = False
         self._parts = parts
         self._signalling = signalling
@@ -276,7 +278,7 @@ class Dispatcher:
             target = Uri.build(target.unescaped_user, self._parts.own.domain)
         number = await self._number_of(target)
         identity = Identity(hop.call.grant, frozenset())
-        verdict = self._verdict(incoming, identity, number, self.ruleset, active_calls=0)
+        verdict = self._verdict(incoming, identity, number, self.ruleset, direction=Direction.FORWARD, active_calls=0)
         if not verdict.allowed:
             raise self._policy_refusal(verdict)
 
@@ -305,10 +307,11 @@ class Dispatcher:
         number: str,
         ruleset: Ruleset,
         *,
+        direction: Direction = Direction.OUT,
         active_calls: int | None = None,
     ) -> Verdict:
         now = self._clock.wall()
-        grant = identity.grant
+        grant, flow = identity.grant, incoming.flow
         return decide(
             ruleset,
             Attempt(
@@ -316,10 +319,16 @@ class Dispatcher:
                 groups=grant.groups,
                 classes=grant.classes,
                 number=number,
-                source=incoming.flow.remote[0],
+                source=flow.remote[0],
                 at=now,
+                direction=direction,
+                transport=flow.transport,
+                encrypted_media=ruleset.needs_media and is_encrypted(incoming.request.body),
+                country=self.countries.of(flow.remote[0]) if ruleset.needs_country else None,
                 active_calls=self._parts.calls.active_of(grant.user) if active_calls is None else active_calls,
                 seconds_today=self._parts.usage.today(grant.user, now),
+                own=grant.limits,
+                own_classes=grant.allowed_classes,
             ),
         )
 
@@ -337,11 +346,11 @@ class Dispatcher:
             started_at=self._clock.wall(),
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
-            number=number,
+            number=verdict.number,
             group=verdict.group,
             transport=incoming.flow.transport,
             policy=policy,
-            chain="; ".join(verdict.chain),
+            chain=verdict.short,
         )
         refusal = self._policy_refusal(verdict)
         await self._parts.accountant.refused(attempt, status=refusal.status, rule=verdict.rule, reason=verdict.reason)
@@ -350,7 +359,7 @@ class Dispatcher:
     def _policy_refusal(self, verdict: Verdict) -> Reject:
         """Count a refusal by the policy, and the answer to it."""
         self._metrics.policy_refusal(verdict.rule)
-        return Reject(403, verdict.reason, rule=f"policy-{verdict.rule}", why="; ".join(verdict.chain))
+        return Reject(verdict.status, verdict.reason, rule=f"policy-{verdict.rule}", why=verdict.why)
 
     async def _pass_on(self, incoming: Incoming, relay: Relay, identity: Identity, number: str, trunk: Trunk) -> None:
         """A request that makes no call, such as MESSAGE, to the PBX."""

@@ -14,8 +14,7 @@ from nomad.config import Sip
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.outbound import Flows, check_register, lives_on, reply_headers
-from nomad.edge.policy import find_group
-from nomad.edge.ruleset import Ruleset
+from nomad.edge.policy import Ruleset, find_group
 from nomad.ports import Binding, Conflict, LocationStore, Unavailable
 from nomad.sip.bindings import RegisterLimits, apply_register, contact_headers
 from nomad.sip.errors import Reject

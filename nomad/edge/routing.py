@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nomad.edge.addresses import OwnAddresses
-from nomad.edge.numbers import clean
+from nomad.edge.policy import clean
 from nomad.sip.errors import Reject
 from nomad.sip.uri import Uri
 

@@ -18,9 +18,8 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.logins import Logins
-from nomad.edge.numbers import EMERGENCY
 from nomad.edge.outbound import other_flows, takers, targets
-from nomad.edge.policy import Verdict
+from nomad.edge.policy import EMERGENCY, Verdict
 from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retry
 from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity
 from nomad.edge.trunks import Trunk
@@ -92,9 +91,9 @@ class Switchboard:
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
             group=verdict.group,
-            number=number,
+            number=verdict.number,
             policy=policy,
-            chain="; ".join(verdict.chain),
+            chain=verdict.short,
             limit_s=min(limits) if limits else None,
             policy_limit_s=verdict.max_call_s,
         )
@@ -328,6 +327,7 @@ class Switchboard:
             status=call.status,
             seconds=round(call.duration_s, 3),
             cause=cause,
+            rules=call.chain,
         )
         try:
             await self._media.close(call.id)

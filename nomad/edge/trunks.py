@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nomad.config import Pbx, split_host_port
-from nomad.edge.ruleset import Network
+from nomad.edge.policy import Network
 from nomad.sip.events import Flow
 from nomad.sip.uri import Uri
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from nomad import config
 from nomad.demo import site
 from nomad.demo.steps import ALICE, BOB, PREMIUM
-from nomad.edge.policy import Attempt, decide
-from nomad.edge.ruleset import compile_policy
+from nomad.edge.policy import Attempt, compile_policy, decide
 
 
 def test_the_configuration_is_right(tmp_path: Path) -> None:

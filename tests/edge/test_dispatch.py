@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from nomad.config import Guard
+from nomad.edge.policy import compile_policy
 from nomad.sip.events import AckMissing, FlowClosed, ServerKey, StrayResponse
 from nomad.sip.message import Response
 from tests.harness.peers import DOMAIN, SDP
@@ -68,7 +69,7 @@ async def test_reload_does_not_change_what_is_being_decided(rig: Rig) -> None:
     phone = rig.phone("alice")
     await phone.invite("1000")
     await asyncio.sleep(0.2)
-    rig.dispatcher.ruleset = type(rig.ruleset)(rig.ruleset.classes, (), None, "nobody may call")
+    rig.dispatcher.ruleset = compile_policy("", "nobody may call")
     await rig.pbx.request("INVITE")  # by the rules that it began with
     other = rig.phone("bob")
     await other.invite("1000")

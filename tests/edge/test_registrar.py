@@ -10,8 +10,8 @@ from nomad.clock import Clock
 from nomad.config import Sip
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
+from nomad.edge.policy import compile_policy
 from nomad.edge.registrar import SAVE_ATTEMPTS, Registrar
-from nomad.edge.ruleset import compile_policy
 from nomad.ports import Conflict, Grant, Registration, Unavailable
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow

@@ -28,13 +28,14 @@ from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.logins import Logins
 from nomad.edge.nonce import NonceSigner
 from nomad.edge.offers import Offers
+from nomad.edge.policy import Ruleset, compile_policy
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
-from nomad.edge.ruleset import Ruleset, compile_policy
 from nomad.edge.sides import Lines, Sides
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.edge.usage import Usage
+from nomad.geoip import NoCountries
 from nomad.inputs import load_scanners
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
@@ -247,6 +248,7 @@ class Rig:
             ),
             self.ruleset,
             self.trunks,
+            countries=NoCountries(),
             signalling=self.signalling,
             clock=clock,
             metrics=self.metrics,

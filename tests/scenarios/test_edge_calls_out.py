@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from nomad.edge.ruleset import compile_policy
+from nomad.edge.policy import compile_policy
 from tests.harness.line import EDGE
 from tests.harness.peers import DOMAIN, SDP, dialog_of_caller
 from tests.harness.rig import PBX_ADDRESS, Rig, on_rig

@@ -8,7 +8,7 @@ from dataclasses import replace
 from nomad import tasks
 from nomad.config import Accounting
 from nomad.edge.calls import thaw
-from nomad.edge.ruleset import compile_policy
+from nomad.edge.policy import compile_policy
 from nomad.ports import Registration
 from nomad.sip.message import Request, Response
 from tests.harness.peers import DOMAIN, PEOPLE, SDP, dialog_of_caller

@@ -3,8 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nomad.edge.policy import Attempt, decide, find_group
-from nomad.edge.ruleset import compile_policy, default_ruleset
+from nomad.edge.policy import Attempt, compile_policy, decide, default_ruleset, find_group
 
 RULES = compile_policy(
     """
@@ -83,15 +82,16 @@ def test_a_call_ends_with_the_day_s_minutes_or_the_longest_call(used: float, lon
     assert decide(RULES, replace(CALL, seconds_today=used)).max_call_s == longest
 
 
-def test_the_chain_tells_every_rule() -> None:
-    assert decide(RULES, CALL).chain == (
-        "number 1000: class internal, by 're:[0-9]{4}'",
-        "user alice: group staff, by ldap_group 'cn=staff,ou=groups,dc=inria,dc=example'",
-        "group staff allows internal",
-        "source 192.0.2.7 is in 192.0.2.0/24",
-        "Mon 11:20 is within Mon-Fri 07:00-21:00",
-        "0 calls of 2 in progress",
-        "0 minutes of 60 used today",
+def test_the_chain_tells_every_rule_and_its_line() -> None:
+    assert tuple(map(str, decide(RULES, CALL).chain)) == (
+        "number 1000: class internal, by 're:[0-9]{4}' (line 5)",
+        "user alice: group staff, by ldap_group 'cn=staff,ou=groups,dc=inria,dc=example' (line 11)",
+        "group staff allows internal (line 12)",
+        "source 192.0.2.7 is in 192.0.2.0/24 (line 17)",
+        "Mon 11:20 is within Mon-Fri 07:00-21:00 (line 16)",
+        "0 calls of 2 in progress (line 13)",
+        "0 minutes of 60 used today (line 14)",
+        "the call is ended after 30 min: longest call (line 15)",
     )
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nomad.edge.numbers import NumberClasses, clean
+from nomad.edge.policy.numbers import Entry, NumberClasses, clean
 
 CLASSES = NumberClasses(
     {
@@ -51,4 +51,4 @@ def test_clean(dialled: str, number: str) -> None:
     ],
 )
 def test_the_longest_match_wins(number: str, found: str, entry: str) -> None:
-    assert CLASSES.find(number) == (found, entry)
+    assert CLASSES.find(number)[1:] == (found, Entry(entry))

@@ -1,0 +1,27 @@
+"""Who may call what: a policy file compiled to a ruleset, and the verdict on a call with the rules that led to it.
+
+Pure: no sockets, no clock, no files. The live edge, `nomad policy explain` and the dry run ask the same `decide`.
+"""
+
+from nomad.edge.policy.compiler import compile_policy, default_ruleset
+from nomad.edge.policy.decide import decide, find_group
+from nomad.edge.policy.numbers import EMERGENCY, clean
+from nomad.edge.policy.ruleset import Group, Network, Ruleset, Tariff
+from nomad.edge.policy.verdict import Attempt, Direction, Step, Verdict
+
+__all__ = [
+    "EMERGENCY",
+    "Attempt",
+    "Direction",
+    "Group",
+    "Network",
+    "Ruleset",
+    "Step",
+    "Tariff",
+    "Verdict",
+    "clean",
+    "compile_policy",
+    "decide",
+    "default_ruleset",
+    "find_group",
+]

@@ -1,0 +1,230 @@
+"""Numbers as people dial them: cleaning, bringing to E.164, and finding what a policy says of a number.
+
+An entry is a prefix, or `re:` and a regular expression for the whole number. The longest match wins; a regular
+expression matches as long as the number is. Entries of the class `emergency` are whole numbers, never prefixes: a
+prefix there would open every number that begins like one. What the PBX gets stays as it was dialled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import phonenumbers
+
+MAX_NUMBER_LENGTH = 64
+MAX_CACHED = 10_000  # numbers whose class is remembered
+MAX_STRAY_PREFIXES = 4  # "+33 (0) ..." may be written more than once by somebody who tries what passes
+LONGEST_INTERNAL = 6  # digits; no number of E.164 that is dialled with a prefix is so short
+EMERGENCY = "emergency"
+EXPRESSION = "re:"
+VISUAL_SEPARATORS = str.maketrans("", "", "-.() ")  # RFC 3966 5.1.1
+NUMBER = re.compile(r"\+?[0-9*#]+")
+PREFIX = re.compile(r"(?=.)\+?[0-9*#]*")
+
+
+def clean(text: str) -> str:
+    """A dialled number without visual separators, "" when it is no number (then it may be a name)."""
+    number = text.translate(VISUAL_SEPARATORS)
+    return number if len(number) <= MAX_NUMBER_LENGTH and NUMBER.fullmatch(number) else ""
+
+
+class Numbering:
+    """How numbers are dialled at a site; without a country they stay as they are."""
+
+    def __init__(
+        self,
+        country: str = "",
+        *,
+        international_prefix: str = "",
+        national_prefix: str = "",
+        outside_prefix: str = "",
+        longest_internal: int = LONGEST_INTERNAL,
+    ) -> None:
+        """Raises `ValueError` for a country that does not exist."""
+        self.country_code = ""
+        self.outside = outside_prefix
+        self.longest_internal = longest_internal
+        if country:
+            metadata = phonenumbers.PhoneMetadata.metadata_for_region(country)
+            if metadata is None:
+                raise ValueError(f"'{country}' is no country; write its ISO 3166 code, as in 'FR'")
+            self.country_code = str(metadata.country_code)
+            usual = (metadata.preferred_international_prefix or metadata.international_prefix or "").replace("~", "")
+            international_prefix = international_prefix or (usual if usual.isdigit() else "00")
+            national_prefix = national_prefix or metadata.national_prefix or ""
+        self.international = international_prefix
+        self.national = national_prefix
+        # Where the national prefix is the country's code, as "1" in North America, people leave it out as well.
+        self._bare = bool(country) and self.national in ("", self.country_code)
+        self._country = country
+
+    def normalise(self, number: str) -> str:
+        """A clean number in E.164, or as it was dialled when it is internal, a short code or no outside number."""
+        if not self.country_code or "*" in number or "#" in number:
+            return number
+        if number[0] == "+":
+            return self._canonical(number)
+        digits = self.without_outside(number)
+        if len(digits) <= self.longest_internal:
+            return number
+        e164 = self.normalise_prefix(digits)
+        if e164[0] == "+":
+            return self._canonical(e164)
+        return self._national(digits) if self._bare else number
+
+    def without_outside(self, number: str) -> str:
+        """A number without what the PBX wants before outside numbers."""
+        return number.removeprefix(self.outside) if self.outside and len(number) > len(self.outside) else number
+
+    def normalise_prefix(self, prefix: str) -> str:
+        """The beginning of numbers, written as people dial it (without the outside prefix) or as in E.164."""
+        if not self.country_code or prefix[0] == "+":
+            return prefix
+        if self.international and prefix.startswith(self.international):
+            return f"+{prefix.removeprefix(self.international)}"
+        if self.national and prefix.startswith(self.national):
+            return f"+{self.country_code}{prefix.removeprefix(self.national)}"
+        return prefix
+
+    def _canonical(self, number: str) -> str:
+        """E.164 without national prefixes after the country code, which some carriers drop and others dial."""
+        for _ in range(MAX_STRAY_PREFIXES):
+            try:
+                parsed = phonenumbers.parse(number, None)
+            except phonenumbers.NumberParseException:
+                return number
+            shorter = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+            if shorter == number or not shorter.startswith("+"):
+                return number
+            number = shorter
+        return number
+
+    def _national(self, digits: str) -> str:
+        """A number dialled without any prefix, where that is usual."""
+        try:
+            parsed = phonenumbers.parse(digits, self._country)
+        except phonenumbers.NumberParseException:
+            return digits
+        if not phonenumbers.is_possible_number(parsed):
+            return digits
+        return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def entry_problem(entry: str) -> str:
+    """What is wrong with an entry, "" when nothing is."""
+    if entry.startswith(EXPRESSION):
+        try:
+            re.compile(entry.removeprefix(EXPRESSION))
+        except re.error as error:
+            return f"'{entry}' is no regular expression: {error}"
+        return ""
+    return "" if PREFIX.fullmatch(entry) else f"'{entry}' is no prefix of digits; begin patterns with 're:'"
+
+
+class Entry(NamedTuple):
+    """An entry of a list and where it stands."""
+
+    text: str
+    line: int = 0
+
+
+class Found(NamedTuple):
+    """The class of a number: "" and no entry when it is in none."""
+
+    number: str  # normalised
+    name: str = ""
+    entry: Entry = Entry("")
+
+
+class NumberClasses:
+    """Looks up the class of a number; one hash look-up per prefix length in use."""
+
+    __slots__ = ("_expressions", "_found", "_lengths", "_prefixes", "_whole", "numbering")
+
+    def __init__(
+        self,
+        classes: Mapping[str, Sequence[str | Entry]],
+        numbering: Numbering | None = None,
+    ) -> None:
+        self.numbering = numbering or Numbering()
+        self._whole: dict[str, Found] = {}
+        self._prefixes: dict[str, tuple[str, Entry]] = {}
+        self._expressions: list[tuple[re.Pattern[str], str, Entry]] = []
+        self._found: dict[str, Found] = {}
+        for name, entries in classes.items():
+            for each in entries:
+                entry = each if isinstance(each, Entry) else Entry(each)
+                text = entry.text
+                if text.startswith(EXPRESSION):
+                    self._expressions.append((re.compile(text.removeprefix(EXPRESSION)), name, entry))
+                elif name == EMERGENCY:
+                    self._whole[text] = Found(text, name, entry)
+                    number = self.numbering.normalise(text)
+                    self._whole[number] = Found(number, name, entry)
+                else:
+                    self._prefixes.setdefault(self.numbering.normalise_prefix(text), (name, entry))
+        self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
+
+    def find(self, dialled: str) -> Found:
+        """Class of a clean number and the entry that matched."""
+        found = self._found.get(dialled)
+        if found is None:
+            if len(self._found) >= MAX_CACHED:
+                self._found.clear()
+            found = self._found[dialled] = self._look(dialled)
+        return found
+
+    def _look(self, dialled: str) -> Found:
+        for number in (dialled, self.numbering.without_outside(dialled)):
+            if number in self._whole:
+                return self._whole[number]
+        number = self.numbering.normalise(dialled)
+        if number in self._whole:
+            return self._whole[number]
+        for expression, name, entry in self._expressions:
+            if expression.fullmatch(number):
+                return Found(number, name, entry)
+        for length in self._lengths:
+            match = self._prefixes.get(number[:length])
+            if match is not None:
+                return Found(number, *match)
+        return Found(number)
+
+
+class NumberList:
+    """Classes, prefixes and expressions, as an `allow` or `deny` has them."""
+
+    __slots__ = ("_classes", "_expressions", "_lengths", "_prefixes", "texts")
+
+    def __init__(self, entries: Sequence[Entry], classes: frozenset[str], numbering: Numbering) -> None:
+        self.texts = tuple(entry.text for entry in entries)
+        self._classes: dict[str, Entry] = {}
+        self._prefixes: dict[str, Entry] = {}
+        self._expressions: list[tuple[re.Pattern[str], Entry]] = []
+        for entry in entries:
+            if entry.text in classes:
+                self._classes.setdefault(entry.text, entry)
+            elif entry.text.startswith(EXPRESSION):
+                self._expressions.append((re.compile(entry.text.removeprefix(EXPRESSION)), entry))
+            else:
+                self._prefixes.setdefault(numbering.normalise_prefix(entry.text), entry)
+        self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
+
+    def __bool__(self) -> bool:
+        return bool(self.texts)
+
+    def find(self, number: str, name: str) -> Entry | None:
+        """The entry that a normalised number of a class is under, None when it is under none."""
+        entry = self._classes.get(name)
+        if entry is not None:
+            return entry
+        for length in self._lengths:
+            entry = self._prefixes.get(number[:length])
+            if entry is not None:
+                return entry
+        for expression, entry in self._expressions:
+            if expression.fullmatch(number):
+                return entry
+        return None

@@ -1,0 +1,132 @@
+"""All rules of one version of the policy, ready to be asked."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from nomad.edge.policy.hours import OpenHours
+from nomad.edge.policy.numbers import NumberClasses, NumberList
+from nomad.ports import Limits
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+LOCAL = "local"  # country of addresses that are not of the Internet
+MAX_FOLDED = 10_000  # names of groups whose folded form is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What calls to a class cost, by the second."""
+
+    setup: float
+    per_minute: float
+    line: int = 0
+
+    def cost(self, seconds: float) -> float:
+        """What an answered call of this length costs."""
+        return self.setup + self.per_minute * seconds / 60.0
+
+    def affords_s(self, money: float) -> float | None:
+        """How long a call may last for this money, None when for ever."""
+        if self.per_minute <= 0:
+            return None
+        return max(0.0, money - self.setup) / self.per_minute * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group ready to be asked."""
+
+    name: str
+    allow: NumberList
+    deny: NumberList
+    forward: NumberList | None  # None: whatever is allowed
+    limits: Limits
+    max_forwarded_calls: int | None
+    hours: tuple[OpenHours, ...]
+    networks: tuple[Network, ...]
+    countries: frozenset[str]
+    transports: frozenset[str]
+    media_encryption: bool
+    from_internet: bool
+    max_devices: int | None
+    lines: Mapping[str, int]  # of the keys that the file gives; "" is the group's own
+
+    def line(self, key: str) -> int:
+        """Where a key stands, else where the group begins."""
+        return self.lines.get(key) or self.lines.get("", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The group that a person is in, and what says so."""
+
+    group: Group
+    by: str
+    line: int
+
+
+class People:
+    """Finds the first group of the file that matches a person, in as many look-ups as the person has names."""
+
+    def __init__(self, members: Sequence[tuple[Group, Sequence[tuple[str, str]]]]) -> None:
+        """`members` is each group with what it matches: a kind (ldap_group, users, ...) and a value."""
+        self._groups = tuple(group for group, _ in members)
+        self._indexes: dict[str, dict[str, int]] = {}
+        for place, (_, names) in enumerate(members):
+            for kind, value in names:
+                self._indexes.setdefault(kind, {}).setdefault(_folded(value) if kind in FOLDED else value, place)
+
+    def find(self, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Membership | None:
+        """The group of a person with these LDAP groups, Filter-Ids and RADIUS classes."""
+        best, by = len(self._groups), ""
+        for kind, names in self._indexes.items():
+            for value in _values(kind, user, groups, classes):
+                place = names.get(value, best)
+                if place < best:
+                    best, by = place, f"{kind} '{value}'" if kind in NAMED else kind
+        if not by:
+            return None
+        group = self._groups[best]
+        return Membership(group, by, group.line("match"))
+
+
+FOLDED = frozenset({"ldap_group", "filter_id"})
+NAMED = frozenset({"ldap_group", "filter_id", "radius_class"})
+
+
+def _values(kind: str, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Sequence[str]:
+    if kind in FOLDED:
+        return [_folded(name) for name in groups]
+    if kind == "radius_class":
+        return [value.decode("utf-8", "replace") for value in classes]
+    return (user,) if kind == "users" else ("",)
+
+
+@functools.lru_cache(MAX_FOLDED)
+def _folded(name: str) -> str:
+    """Group names compare without case and without blanks around the commas of a DN (RFC 4514)."""
+    return ",".join([part.strip() for part in name.lower().split(",")])
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All rules of one version of the policy."""
+
+    classes: NumberClasses
+    groups: tuple[Group, ...]
+    people: People
+    allow: NumberList  # for every group
+    deny: NumberList  # for everybody
+    tariffs: Mapping[str, Tariff]
+    holidays: frozenset[str]
+    timezone: tzinfo | None
+    source: str  # file name, for people
+    version: str = ""  # what call records name it by: the number in the store, or the beginning of its SHA-256
+    class_names: frozenset[str] = frozenset()
+    needs_country: bool = False  # whether a group asks where addresses are
+    needs_media: bool = False  # whether a group asks if media are encrypted
+    warnings: tuple[str, ...] = ()  # what is legal and hardly meant: file, line, key, what, mend

@@ -1,0 +1,80 @@
+"""What is asked of the policy, and what it answers: the verdict with every rule that led to it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nomad.edge.policy.ruleset import Tariff
+from nomad.ports import NO_LIMITS, Limits
+
+
+class Direction(enum.StrEnum):
+    """Which way a call goes, seen from the person whom it is judged for."""
+
+    OUT = "out"  # the person calls
+    INTERNET = "internet"  # somebody on the open Internet calls the person
+    FORWARD = "forward"  # the person's phone sends a call on to somebody else (302, REFER)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A call that somebody wants to make, and what is known of it. Counts are without this call."""
+
+    user: str
+    groups: Sequence[str]  # LDAP groups and Filter-Id of the user
+    classes: Sequence[bytes]  # RADIUS Class of the user
+    number: str  # clean, see `numbers.clean`; with `Direction.INTERNET` the number that was called
+    source: str  # address of the phone
+    at: float  # Unix seconds
+    direction: Direction = Direction.OUT
+    transport: str = ""  # udp, tcp, tls, ws or wss
+    encrypted_media: bool = False  # whether every stream of the offer is SRTP
+    country: str | None = None  # ISO 3166 code of the source address, None when not known
+    active_calls: int = 0  # calls that the user has now
+    forwarded_calls: int = 0  # those of them that the user's phone sent on
+    calls_last_hour: int = 0  # calls that the user began within the last hour
+    seconds_today: float = 0.0  # what the user has called since midnight, calls in progress included
+    seconds_this_month: float = 0.0
+    cost_today: float = 0.0  # in the currency of the policy
+    own: Limits = NO_LIMITS  # the person's own limits, from RADIUS; the smaller of these and the group's counts
+    own_classes: Sequence[str] = ()  # classes that the AAA server allows the person; empty: the policy alone decides
+
+
+class Step(NamedTuple):
+    """One rule that was looked at. `line` is that of the policy file, 0 when the rule does not stand there."""
+
+    rule: str  # fixed word
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.text} (line {self.line})" if self.line else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided and why. `rule` is a fixed word, `reason` a short phrase for the user, `chain` for admins."""
+
+    allowed: bool
+    group: str
+    number_class: str
+    rule: str  # what refused, "" when allowed
+    reason: str
+    chain: tuple[Step, ...]
+    number: str = ""  # as the rules were asked, normalised
+    status: int = 403  # what a refused caller is answered
+    max_call_s: float | None = None  # the call ends after this time
+    tariff: Tariff | None = None  # what the call costs, None when nothing
+
+    @property
+    def why(self) -> str:
+        """The whole chain in one line, for the log."""
+        return "; ".join(map(str, self.chain))
+
+    @property
+    def short(self) -> str:
+        """The rules and their lines alone, for call records: `class:7 group:14 deny:31`."""
+        return " ".join([f"{step.rule}:{step.line}" if step.line else step.rule for step in self.chain])

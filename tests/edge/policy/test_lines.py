@@ -1,0 +1,53 @@
+"""nomad.edge.policy.lines: where keys and entries stand."""
+
+import pytest
+
+from nomad.edge.policy.lines import Lines
+
+TEXT = """\
+timezone = "Europe/Paris"  # [classes]
+[classes]
+national = [
+    "0",  # ]
+    "+33",
+]
+"premium" = ["089", "[x]"]
+[[group]]
+name = "a"
+match = { users = ["x"] }
+[[group]]
+name = "b"
+allow = ["national", "+4930"]
+[group.match]
+default = true
+[tariffs.national]
+per_minute = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "entry", "line"),
+    [
+        ("timezone", "", 1),
+        ("classes", "", 2),
+        ("classes.national", "", 3),
+        ("classes.national", "0", 4),
+        ("classes.national", "+33", 5),
+        ("classes.national", "089", 3),  # not in this list
+        ("classes.premium", "[x]", 7),
+        ("group[0].name", "", 9),
+        ("group[0].allow", "", 8),  # not given: the group
+        ("group[1].allow", "+4930", 13),
+        ("group[1].match", "", 14),
+        ("tariffs.national", "", 16),
+        ("tariffs.nowhere", "", 0),
+        ("deny", "x", 0),
+    ],
+)
+def test_where_things_stand(path: str, entry: str, line: int) -> None:
+    assert Lines(TEXT).of(path, entry) == line
+
+
+def test_the_keys_of_a_table() -> None:
+    assert Lines(TEXT).keys_of("group[1]") == {"": 11, "name": 12, "allow": 13, "match": 14, "match.default": 15}
+    assert Lines("").keys_of("group[0]") == {"": 0}
