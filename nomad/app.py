@@ -44,6 +44,7 @@ from nomad.inputs import (
     load_scanners,
     load_trunks,
     nonce_key,
+    server_tls,
     store_url,
     trusted_addresses,
 )
@@ -62,7 +63,7 @@ from nomad.stores.sql import SqlCalls, SqlCdrs
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint
 from nomad.transport.resolver import DnsResolver
-from nomad.transport.tls import ServerTls, client_context
+from nomad.transport.tls import client_context
 
 logger = logging.getLogger(__name__)
 
@@ -235,16 +236,13 @@ class Edge:
 
     async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset) -> None:
         config, clock, sip = self.config, self._clock, self.config.sip
-        tls = None
-        if sip.certificate:
-            tls = ServerTls(config.path(sip.certificate), config.path(sip.private_key) if sip.private_key else None)
         self.endpoint = Endpoint(
             None,
             self.guard,
             clock,
             stack=Stack(limit=sip.max_transactions),
             limits=StreamLimits(connections=sip.max_connections, per_address=sip.max_connections_per_address),
-            server_tls=tls,
+            server_tls=server_tls(config),
             client_tls=client_context(config.path(sip.ca_file) if sip.ca_file else None),
             origins=sip.origins or tuple(f"https://{domain}" for domain in config.domains),
         )

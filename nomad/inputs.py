@@ -20,6 +20,7 @@ from nomad.sip.errors import SipError
 from nomad.sip.uri import Uri
 from nomad.transport.endpoint import source_address
 from nomad.transport.resolver import DnsResolver
+from nomad.transport.tls import NamedCertificate, ServerTls
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,27 @@ def nonce_key(config: Config) -> bytes:
     if len(key) < 32:
         raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: holds {len(key)} bytes; at least 32 are needed")
     return key
+
+
+def server_tls(config: Config) -> ServerTls | None:
+    """What phones are shown over TLS, None without a certificate. Raises `Unavailable`."""
+    sip = config.sip
+    if not sip.certificate:
+        return None
+
+    def path(name: str) -> Path | None:
+        return config.path(name) if name else None
+
+    return ServerTls(
+        config.path(sip.certificate),
+        path(sip.private_key),
+        named=[
+            NamedCertificate(each.names, config.path(each.certificate), path(each.private_key))
+            for each in sip.certificates
+        ],
+        client_ca=path(sip.client_ca_file) if sip.client_certificates != "off" else None,
+        demand_client=sip.client_certificates == "required",
+    )
 
 
 def inside_addresses(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[str, str]:

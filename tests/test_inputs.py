@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
 
 from nomad import config
-from nomad.inputs import check, load_ruleset, nonce_key, store_url
+from nomad.inputs import check, load_ruleset, nonce_key, server_tls, store_url
+from tests.harness.pki import Pki
 from tests.harness.settings import GOOD, load
 
 
@@ -49,3 +51,26 @@ def test_nonce_key_comes_from_its_file_or_is_new_each_time(tmp_path: Path) -> No
         nonce_key(named)
     unnamed = load(tmp_path, GOOD)
     assert nonce_key(unnamed) != nonce_key(unnamed)
+
+
+def test_what_phones_are_shown_over_tls(tmp_path: Path) -> None:
+    assert server_tls(load(tmp_path, GOOD)) is None
+    pki = Pki(tmp_path / "pki")
+    own, other = pki.issue("own"), pki.issue("other")
+    text = GOOD.replace(
+        "[directory]",
+        f'certificate = "{own.certificate}"\nprivate_key = "{own.key}"\n'
+        f'client_certificates = "required"\nclient_ca_file = "{pki.ca}"\n'
+        f'[[sip.certificates]]\nnames = ["a.example"]\n'
+        f'certificate = "{other.certificate}"\nprivate_key = "{other.key}"\n'
+        "[directory]",
+        1,
+    )
+    tls = server_tls(load(tmp_path, text))
+    assert tls is not None
+    context = tls.context(0.0)
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.sni_callback is not None
+    optional = server_tls(load(tmp_path, text.replace('"required"', '"optional"')))
+    assert optional is not None
+    assert optional.context(0.0).verify_mode == ssl.CERT_OPTIONAL

@@ -11,6 +11,8 @@ from nomad.config.tables import Config, DigestRule, Radius
 
 ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 DISCONNECT_PORT = 3799  # RFC 5176 2.1
+CLIENT_CERTIFICATES = ("off", "optional", "required")
+SERVER_NAME = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 RADSEC = "radsec:"  # before a RADIUS server that is reached over TLS
 
 
@@ -54,8 +56,36 @@ def _check_sip(config: Config) -> list[str]:
     ]
     if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
         problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
-    for key in ("certificate", "private_key", "ca_file", "nonce_key_file"):
+    for key in ("certificate", "private_key", "client_ca_file", "ca_file", "nonce_key_file"):
         problems += _missing_file(config, f"sip.{key}", getattr(sip, key))
+    return problems + _check_certificates(config)
+
+
+def _check_certificates(config: Config) -> list[str]:
+    """Those chosen by name, and those of phones."""
+    problems = []
+    sip = config.sip
+    seen: set[str] = set()
+    if sip.certificates and not sip.certificate:
+        problems.append("sip.certificate: is missing; clients that ask for no name are shown that one")
+    for index, each in enumerate(sip.certificates):
+        if not each.names:
+            problems.append(
+                f"sip.certificates[{index}].names: is empty; name what clients ask for, as 'sip.inria.example'"
+            )
+        for name in each.names:
+            if not SERVER_NAME.fullmatch(name):
+                problems.append(f"sip.certificates[{index}].names: '{name}' is no host name, nor '*.' and one")
+            if name.lower() in seen:
+                problems.append(f"sip.certificates[{index}].names: '{name}' stands twice; clients get one certificate")
+            seen.add(name.lower())
+        for key in ("certificate", "private_key"):
+            problems += _missing_file(config, f"sip.certificates[{index}].{key}", getattr(each, key))
+    if sip.client_certificates not in CLIENT_CERTIFICATES:
+        names = ", ".join(CLIENT_CERTIFICATES)
+        problems.append(f"sip.client_certificates: '{sip.client_certificates}' is not one of {names}")
+    elif (sip.client_certificates != "off") != bool(sip.client_ca_file):
+        problems.append('sip.client_ca_file: goes with sip.client_certificates = "optional" or "required"; give both')
     return problems
 
 

@@ -27,6 +27,17 @@ class DigestRule(Struct, frozen=True):
     """Logins or addresses; empty: everybody. These people get in with nothing else than `offer`."""
 
 
+class Certificate(Struct, frozen=True):
+    """One more certificate for tls and wss, shown to clients that ask for one of its names (SNI)."""
+
+    names: tuple[str, ...]
+    """Names that clients ask for; "*.inria.example" stands for each name right below."""
+    certificate: str
+    """PEM chain; reloaded when the file changes."""
+    private_key: str = ""
+    """PEM key of `certificate`; "" when the certificate's file holds it."""
+
+
 class Sip(Struct, frozen=True):
     """The SIP endpoint."""
 
@@ -38,6 +49,14 @@ class Sip(Struct, frozen=True):
     """PEM chain for tls and wss; reloaded when the file changes."""
     private_key: str = ""
     """PEM key of `certificate`; "" when the certificate's file holds it."""
+    certificates: tuple[Certificate, ...] = ()
+    """More certificates, by the name that the client asks for (restart, but for what is in the files)."""
+    client_certificates: str = "off"
+    """Whether phones show a certificate of their own over tls and wss: "off"; "optional", who shows one must have it
+    from `client_ca_file`; "required", nobody connects without. A lock before the other one: digest is asked all the
+    same, and whose certificate it is says nothing about who calls (restart)."""
+    client_ca_file: str = ""
+    """Authorities that sign phones' certificates; reloaded when the file changes."""
     ca_file: str = ""
     """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
     origins: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
-"""TLS contexts of the edge: TLS 1.2 and later, certificates that are read again when their files change, and the check
-that a peer is the SIP domain it should be (RFC 5922). Does not open connections.
+"""TLS contexts of the edge: TLS 1.2 and later, certificates chosen by the name that a client asks for and read again
+when their files change, and the check that a peer is the SIP domain it should be (RFC 5922). Opens no connections.
 """
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,42 @@ CHECK_INTERVAL_S = 5.0
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK"
 
 
+@dataclass(frozen=True, slots=True)
+class NamedCertificate:
+    """A certificate for clients that ask for one of these names (RFC 6066 3); "*.x" stands for one label below x."""
+
+    names: tuple[str, ...]
+    certificate: Path
+    key: Path | None = None
+
+
 class ServerTls:
     """The context for accepted connections; follows its files, connections that are open keep what they have."""
 
     def __init__(
-        self, certificate: Path, key: Path | None = None, *, client_ca: Path | None = None, demand_client: bool = False
+        self,
+        certificate: Path,
+        key: Path | None = None,
+        *,
+        named: Sequence[NamedCertificate] = (),
+        client_ca: Path | None = None,
+        demand_client: bool = False,
     ) -> None:
-        """Reads the files at once. Raises `Unavailable` when they are unusable."""
-        self._certificate = certificate
-        self._key = key
+        """Reads the files at once. Raises `Unavailable` when they are unusable.
+
+        Who asks for no name, or for one that is not in `named`, is shown `certificate`. With `client_ca` a client may
+        show a certificate, which must then be signed there; without one it gets in unless `demand_client`.
+        """
+        self._own = NamedCertificate((), certificate, key)
+        self._named = tuple(named)
         self._client_ca = client_ca
         self._demand_client = demand_client
         self._seen = self._signature()
         self._check_at = 0.0
         try:
             self._context = self._load()
-        except (OSError, ssl.SSLError) as error:
-            raise Unavailable(f"certificate {certificate} is unusable: {_reason(error)}") from None
+        except Unusable as error:
+            raise Unavailable(f"certificate {error}") from None
 
     def context(self, now: float) -> ssl.SSLContext:
         """The context to accept with; looks at the files once in a while. `now` is the monotonic clock."""
@@ -54,29 +74,49 @@ class ServerTls:
         self._seen = signature
         try:
             self._context = self._load()
-        except (OSError, ssl.SSLError) as error:
-            log.event(
-                logger,
-                "certificate not reloaded",
-                level=logging.ERROR,
-                file=str(self._certificate),
-                why=_reason(error),
-            )
+        except Unusable as error:  # none of them is taken up: they may belong together
+            log.event(logger, "certificate not reloaded", level=logging.ERROR, why=str(error))
             return False
-        log.event(logger, "certificate reloaded", file=str(self._certificate))
+        log.event(logger, "certificate reloaded", file=str(self._own.certificate), others=len(self._named))
         return True
 
     def _signature(self) -> tuple[object, ...]:
-        return tuple(_stat(path) for path in (self._certificate, self._key, self._client_ca) if path is not None)
+        files = [path for each in (self._own, *self._named) for path in (each.certificate, each.key)]
+        return tuple(_stat(path) for path in (*files, self._client_ca) if path is not None)
 
     def _load(self) -> ssl.SSLContext:
+        context = self._context_of(self._own)
+        others = {
+            name.lower(): other for each in self._named for other in [self._context_of(each)] for name in each.names
+        }
+
+        def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
+            asked = (name or "").lower().removesuffix(".")
+            other = others.get(asked) or others.get(f"*.{asked.partition('.')[2]}")
+            if other is not None:
+                connection.context = other
+
+        if others:
+            context.sni_callback = choose
+        return context
+
+    def _context_of(self, each: NamedCertificate) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _harden(context)
-        context.load_cert_chain(self._certificate, self._key, password=_no_password)
-        if self._client_ca is not None:
-            context.load_verify_locations(self._client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED if self._demand_client else ssl.CERT_OPTIONAL
+        path = each.certificate
+        try:
+            context.load_cert_chain(each.certificate, each.key, password=_no_password)
+            if self._client_ca is not None:
+                path = self._client_ca
+                context.load_verify_locations(self._client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED if self._demand_client else ssl.CERT_OPTIONAL
+        except (OSError, ssl.SSLError) as error:
+            raise Unusable(f"{path} is unusable: {_reason(error)}") from None
         return context
+
+
+class Unusable(Exception):
+    """A file that holds no certificate, key or authority; the text names it."""
 
 
 def client_context(

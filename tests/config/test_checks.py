@@ -27,6 +27,24 @@ from tests.harness.settings import GOOD, load, problems
         ("[sip]", "[sip]\ntimer_c_s = -1.0", "sip.timer_c_s: must be above 0"),
         ("[sip]", "[sip]\nmax_transactions = 0", "sip.max_transactions: must be above 0"),
         ("[sip]", '[sip]\ncertificate = "no.pem"', "sip.certificate: file"),
+        (
+            "[directory]",
+            '[[sip.certificates]]\nnames = ["a"]\ncertificate = "policy.toml"\n[directory]',
+            "sip.certificate: is missing",
+        ),
+        (
+            "[directory]",
+            '[[sip.certificates]]\nnames = ["a"]\ncertificate = "no.pem"\n[directory]',
+            "sip.certificates[0].certificate",
+        ),
+        (
+            "[directory]",
+            '[[sip.certificates]]\nnames = []\ncertificate = "x"\n[directory]',
+            "sip.certificates[0].names: is empty",
+        ),
+        ("[sip]", '[sip]\nclient_certificates = "perhaps"', "sip.client_certificates: 'perhaps' is not one of"),
+        ("[sip]", '[sip]\nclient_certificates = "required"', "sip.client_ca_file: goes with"),
+        ("[sip]", '[sip]\nclient_ca_file = "policy.toml"', "sip.client_ca_file: goes with"),
         ("[sip]", '[sip]\nprivate_key = "no.pem"', "sip.private_key: file"),
         ("[sip]", '[sip]\nnonce_key_file = "no.key"', "sip.nonce_key_file: file"),
         ('url = "file:people.ldif"', "", "directory.url: is missing"),
@@ -90,3 +108,15 @@ def test_empty_token_variable_does_not_open_the_admin_api(tmp_path: Path, monkey
     assert "admin.listen: is not loopback" in problems(tmp_path, text)
     monkeypatch.setenv("NOMAD_ADMIN_TOKEN", "t")
     load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("names", "file", "key"),
+    [
+        ('["*"]', "x", "'*' is no host name"),
+        ('["a", "A"]', "x", "'A' stands twice"),
+    ],
+)
+def test_certificates_by_name(tmp_path: Path, names: str, file: str, key: str) -> None:
+    table = f'[[sip.certificates]]\nnames = {names}\ncertificate = "{file}"\n'
+    assert key in problems(tmp_path, GOOD.replace("[directory]", f"{table}[directory]"))

@@ -31,11 +31,19 @@ class Pki:
             ["openssl", "req", "-x509", *EC_KEY, "-days", DAYS, *subject, "-keyout", folder / "ca.key", "-out", self.ca]
         )
 
-    def issue(self, name: str = "localhost", *, names: tuple[str, ...] = ("localhost", "inria.example")) -> Certificate:
-        """A certificate for server and client use, valid for these names and the loopback addresses."""
+    def issue(
+        self,
+        name: str = "localhost",
+        *,
+        names: tuple[str, ...] = ("localhost", "inria.example"),
+        uris: tuple[str, ...] = (),
+    ) -> Certificate:
+        """A certificate for server and client use, valid for these names and URIs and the loopback addresses."""
         stem = self._folder / name
         made = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
-        alternatives = ",".join([*(f"DNS:{each}" for each in names), "IP:127.0.0.1", "IP:::1"])
+        alternatives = ",".join(
+            [*(f"DNS:{each}" for each in names), *(f"URI:{each}" for each in uris), "IP:127.0.0.1", "IP:::1"]
+        )
         extensions = stem.with_suffix(".ext")
         extensions.write_text(f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth,clientAuth\n")
         request = stem.with_suffix(".csr")

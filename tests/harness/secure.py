@@ -51,11 +51,17 @@ class SecureEdge(Edge):
 
     def handshake(self, context: ssl.SSLContext) -> str | None:
         """Connect over TLS; the version that was agreed. Raises `OSError`."""
-        with (
-            socket.create_connection((HOST, self.tls_port), 5) as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as wrapped,
-        ):
+        with self.dial(context) as wrapped:
             return wrapped.version()
+
+    def dial(self, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
+        """A connection over TLS to the edge by one of its names. Raises `OSError`."""
+        plain = socket.create_connection((HOST, self.tls_port), 5)
+        try:
+            return context.wrap_socket(plain, server_hostname=name)
+        except OSError:
+            plain.close()
+            raise
 
     def _config(self, *arguments: object) -> str:
         text: str = super()._config(*arguments)  # type: ignore[arg-type]  # passed on as they are

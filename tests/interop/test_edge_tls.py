@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from tests.harness.pki import Pki
 from tests.harness.ports import HOST, free_port
 from tests.harness.processes import wait_until
 from tests.harness.secure import SecureEdge
+from tests.harness.wire import new_branch, new_call_id
 from tests.interop.conftest import NewFolder
 
 
@@ -54,6 +56,38 @@ def test_certificate_is_shown_and_old_tls_is_refused(tls_edge: SecureEdge, pki: 
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(OSError, match=r"(?i)ssl|tls|alert|reset"):
         tls_edge.handshake(old)
+
+
+def test_certificates_by_name_and_of_phones(new_folder: NewFolder, pki: Pki) -> None:
+    other, phone = pki.issue("other", names=("other.example",)), pki.issue("phone")
+    lines = [f'client_certificates = "required"\nclient_ca_file = "{pki.ca}"', "[[sip.certificates]]"]
+    lines += ['names = ["other.example"]', f'certificate = "{other.certificate}"', f'private_key = "{other.key}"']
+    edge = SecureEdge(new_folder("edge-locked"), pbx=f"sip:{HOST}:{free_port()}", pki=pki, sip=lines)
+    try:
+        known = ssl.create_default_context(cafile=str(pki.ca))
+        known.load_cert_chain(phone.certificate, phone.key)
+        for name in ("other.example", "localhost"):
+            with edge.dial(known, name) as connection:  # which checks the name
+                assert ask(connection, "OPTIONS").startswith("SIP/2.0 200 ")
+                # the certificate lets nobody off the digest
+                assert ask(connection, "REGISTER").startswith("SIP/2.0 401 ")
+        stranger = ssl.create_default_context(cafile=str(pki.ca))
+        with contextlib.suppress(OSError), edge.dial(stranger) as connection:
+            assert ask(connection, "OPTIONS") == ""  # closed, with or without an alert
+        dropped = edge.metric("nomad_sip_dropped_total", reason="tls-handshake")
+        assert (dropped, edge.log().count("reason=tls-handshake")) == (1, 1)
+    finally:
+        edge.stop()
+
+
+def ask(connection: ssl.SSLSocket, method: str) -> str:
+    """The beginning of the answer to a request."""
+    lines = [f"{method} sip:{DOMAIN} SIP/2.0", f"Via: SIP/2.0/TLS {HOST};branch={new_branch()};rport"]
+    lines += ["Max-Forwards: 70", f"From: <sip:alice@{DOMAIN}>;tag=1", f"To: <sip:alice@{DOMAIN}>"]
+    lines += [f"Call-ID: {new_call_id()}", f"CSeq: 1 {method}", "Content-Length: 0", "", ""]
+    connection.settimeout(5)
+    connection.sendall("\r\n".join(lines).encode())
+    return connection.recv(4096).decode()
 
 
 def test_browser_registers_and_its_registration_dies_with_its_connection(

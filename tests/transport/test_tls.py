@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from nomad.ports import Unavailable
-from nomad.transport.tls import CHECK_INTERVAL_S, ServerTls, check_peer, client_context, sip_identities
+from nomad.transport.tls import (
+    CHECK_INTERVAL_S,
+    NamedCertificate,
+    ServerTls,
+    check_peer,
+    client_context,
+    sip_identities,
+)
 from tests.harness.pki import Pki
 
 
@@ -131,3 +138,137 @@ def test_client_certificates(pki: Pki) -> None:
     assert demanded.verify_mode == ssl.CERT_REQUIRED
     client_context(pki.ca, certificate=made.certificate, key=made.key)
     client_context()
+
+
+def shake(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = None) -> dict[str, Any]:
+    """A handshake in memory; the server's certificate as the client sees it. Raises `ssl.SSLError` of either side."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(back, there, server_hostname=name),
+        server.wrap_bio(there, back, server_side=True),
+    ]
+    waiting = list(ends)
+    for _ in range(10):
+        for end in list(waiting):
+            try:
+                end.do_handshake()
+                waiting.remove(end)
+            except ssl.SSLWantReadError:
+                pass
+    assert not waiting
+    try:
+        ends[0].read(1)  # with TLS 1.3 a refusal of the client's certificate comes after the client has finished
+    except ssl.SSLWantReadError:
+        pass
+    return ends[0].getpeercert() or {}
+
+
+def names_of(certificate: dict[str, Any]) -> list[str]:
+    return [value for kind, value in certificate["subjectAltName"] if kind == "DNS"]
+
+
+def test_the_certificate_is_that_of_the_name_asked_for(pki: Pki, tmp_path: Path) -> None:
+    made = {name: pki.issue(name, names=(name,)) for name in ("own.example", "one.example", "two.example")}
+    branches = pki.issue("branches", names=("*.branch.example",))
+    named = [
+        NamedCertificate(("One.example",), made["one.example"].certificate, made["one.example"].key),
+        NamedCertificate(("two.example", "also-two.example"), made["two.example"].certificate, made["two.example"].key),
+        NamedCertificate(("*.branch.example",), branches.certificate, branches.key),
+    ]
+    tls = ServerTls(made["own.example"].certificate, made["own.example"].key, named=named)
+    client = client_context(pki.ca)
+    shown = {name: names_of(shake(tls.context(0.0), client, name)) for name in (
+        "one.example", "TWO.example", "also-two.example", "paris.branch.example", "a.paris.branch.example",
+        "own.example", "nobody.example", "localhost",
+    )}  # fmt: skip
+    assert shown == {
+        "one.example": ["one.example"],
+        "TWO.example": ["two.example"],
+        "also-two.example": ["two.example"],
+        "paris.branch.example": ["*.branch.example"],
+        "a.paris.branch.example": ["own.example"],
+        "own.example": ["own.example"],
+        "nobody.example": ["own.example"],
+        "localhost": ["own.example"],
+    }
+    assert names_of(shake(tls.context(0.0), client)) == ["own.example"]  # no SNI at all
+
+
+def test_any_changed_file_gives_new_contexts(
+    pki: Pki, tmp_path: Path, caplog: pytest.LogCaptureFixture, errors_expected: None
+) -> None:
+    own, old, new = (pki.issue(name, names=(name,)) for name in ("own.test", "old.test", "new.test"))
+    certificate, key = tmp_path / "other.pem", tmp_path / "other.key"
+    shutil.copy(old.certificate, certificate)
+    shutil.copy(old.key, key)
+    tls = ServerTls(own.certificate, own.key, named=[NamedCertificate(("x.test",), certificate, key)])
+    client = client_context(pki.ca)
+    shutil.copy(new.certificate, certificate)
+    assert tls.context(100.0) is tls.context(101.0)  # its key has not come yet: the old pair stays
+    assert names_of(shake(tls.context(101.0), client, "x.test")) == ["old.test"]
+    assert [record.getMessage() for record in caplog.records] == ["certificate not reloaded"]
+    shutil.copy(new.key, key)
+    assert names_of(shake(tls.context(200.0), client, "x.test")) == ["new.test"]
+    with pytest.raises(Unavailable, match=r"gone\.pem"):
+        ServerTls(own.certificate, own.key, named=[NamedCertificate(("x",), tmp_path / "gone.pem")])
+
+
+@pytest.mark.parametrize(
+    ("demanded", "shows", "lets_in"),
+    [
+        (False, "", True),
+        (False, "ours", True),
+        (False, "theirs", False),
+        (True, "", False),
+        (True, "ours", True),
+        (True, "theirs", False),
+    ],
+)
+def test_who_gets_in_by_a_client_certificate(
+    pki: Pki, tmp_path: Path, *, demanded: bool, shows: str, lets_in: bool
+) -> None:
+    made, ours, theirs = pki.issue("server"), pki.issue("phone"), Pki(tmp_path / "other").issue("phone")
+    named = [NamedCertificate(("other.example",), made.certificate, made.key)]
+    server = ServerTls(made.certificate, made.key, named=named, client_ca=pki.ca, demand_client=demanded).context(0.0)
+    phone = {"": None, "ours": ours, "theirs": theirs}[shows]
+    client = client_context(pki.ca, certificate=phone.certificate if phone else None, key=phone.key if phone else None)
+    for name in ("inria.example", "other.example"):
+        if lets_in:
+            assert shake(server, client, name)
+        else:
+            with pytest.raises(ssl.SSLError, match=r"(?i)certificate"):
+                shake(server, client, name)
+
+
+@pytest.mark.parametrize(
+    ("names", "uris", "right"),
+    [
+        (("host.example",), ("sip:pbx.example",), True),
+        (("pbx.example",), (), True),
+        (("*.example",), (), False),
+        (("host.example",), (), False),
+        (("pbx.example",), ("sip:other.example",), False),  # a SIP URI leaves no room for the rest (RFC 5922 7.1)
+        (("pbx.example",), ("sip:alice@pbx.example",), True),  # a person, not a domain
+    ],
+)
+def test_a_real_certificate_of_a_pbx(pki: Pki, names: tuple[str, ...], uris: tuple[str, ...], *, right: bool) -> None:
+    made = pki.issue("pbx", names=names, uris=uris)
+    shown = shake(ServerTls(made.certificate, made.key).context(0.0), client_context(pki.ca), "pbx.example")
+    if right:
+        check_peer(shown, "pbx.example")
+    else:
+        with pytest.raises(Unavailable, match="certificate"):
+            check_peer(shown, "pbx.example")
+
+
+def test_no_handshake_below_tls_1_2(pki: Pki) -> None:
+    made = pki.issue("old")
+    client = client_context(pki.ca)
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        shake(ServerTls(made.certificate, made.key).context(0.0), client)
+    client = client_context(pki.ca)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert shake(ServerTls(made.certificate, made.key).context(0.0), client)
