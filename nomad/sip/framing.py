@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 
 from nomad.sip.errors import SipError
-from nomad.sip.message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
+from nomad.sip.message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, MalformedMessage, salvage
 
 MAX_BODY_BYTES = MAX_MESSAGE_BYTES
 
@@ -68,7 +68,7 @@ class StreamFramer:
                         return out
                     out.append(piece)
             except SipError as fault:
-                self._fault = fault
+                self._fault = MalformedMessage(fault, salvage(bytes(self._buffer)))
                 self._buffer.clear()
         if self._fault is not None and not out:
             raise self._fault

@@ -26,6 +26,7 @@ from nomad.sip.uri import Uri
 MAX_MESSAGE_BYTES = 65535
 MAX_HEAD_BYTES = 32768
 MAX_HEADER_LINES = 256
+MAX_SALVAGED_VIAS = 70  # as many as requests have hops (RFC 3261 8.1.1.6)
 MAX_METHOD_CHARS = 64
 MAX_CALL_ID_CHARS = 1024
 
@@ -272,7 +273,7 @@ def parse_message(data: bytes) -> Request | Response:
     try:
         return _parse(data)
     except SipError as error:
-        raise MalformedMessage(error, _salvage(data)) from None
+        raise MalformedMessage(error, salvage(data)) from None
 
 
 def _parse(data: bytes) -> Request | Response:
@@ -401,15 +402,13 @@ def _parse_length(value: str, held: int) -> int:
     return length
 
 
-def _salvage(data: bytes) -> Request | None:
+def salvage(data: bytes) -> Request | None:
     """The request with the headers that a response needs, when they can be read (RFC 3261 8.2.6.2)."""
-    if len(data) > MAX_MESSAGE_BYTES:
-        return None
-    data = data.lstrip(b"\r\n")
+    data = data[: MAX_HEAD_BYTES + 4].lstrip(b"\r\n")
     end = data.find(b"\r\n\r\n")
+    if end < 0 and len(data) > MAX_HEAD_BYTES:
+        end = data.rfind(b"\r\n")  # of a head that is too large, the lines that are whole
     head = data[: end if end >= 0 else None]
-    if len(head) > MAX_HEAD_BYTES or head.count(b"\n") > MAX_HEADER_LINES:
-        return None
     text = head.decode("utf-8", "surrogateescape")
     joined = text.replace("\r\n", "")
     if "\r" in joined or "\n" in joined:
@@ -420,8 +419,11 @@ def _salvage(data: bytes) -> Request | None:
         return None
     request = Request(method, uri.rpartition(" ")[0] or "sip:invalid")
     try:
-        for name, line in zip(*_name_lines(rest.split("\r\n")), strict=True):
-            if name == "via" or (name in _MANDATORY_SET and name not in request._names):
+        vias = 0
+        for name, line in zip(*_name_lines(rest.split("\r\n", MAX_HEADER_LINES)[:MAX_HEADER_LINES]), strict=True):
+            if name == "via":
+                vias += 1
+            if (name == "via" and vias <= MAX_SALVAGED_VIAS) or (name in _MANDATORY_SET and name not in request._names):
                 request._names.append(name)
                 request._lines.append(line)
         _check_presence(request._names)

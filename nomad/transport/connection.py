@@ -17,6 +17,8 @@ from nomad.sip.events import Flow
 from nomad.sip.framing import Keepalive, StreamFramer
 
 PONG = b"\r\n"  # RFC 5626 4.4.1
+PINGED = ("ws", "wss")
+PLAIN = ("tcp", "ws")  # TLS cannot say that only our side has nothing more to say
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,12 @@ class StreamLimits:
     handshake_s: float = 10.0  # TLS
     first_message_s: float = 30.0  # from the accept to the first whole message
     message_s: float = 10.0  # from its first byte to its last
-    idle_s: float = 7500.0  # longer than the longest registration; dead peers are found by TCP
+    idle_s: float = 7500.0  # without a message, longer than the longest registration; TCP finds dead peers
+    ping_s: float = 30.0  # of silence, until a WebSocket is pinged: shorter than what proxies on the way allow
+    pong_s: float = 20.0
     unsent_bytes: int = 1 << 20  # waiting for a peer that does not read
     connect_s: float = 5.0
+    closing_s: float = 2.0  # for the peer to read why, and to stop sending
 
 
 class Wire(Protocol):
@@ -60,6 +65,9 @@ class Wire(Protocol):
 
     def take_output(self) -> bytes:
         """What the wire itself wants to say."""
+
+    def ping(self) -> bytes:
+        """What the peer has to answer at once, b"" when there is no such thing."""
 
 
 class Receiver(Protocol):
@@ -106,6 +114,10 @@ class PlainWire:
         """Nothing: keepalives are answered by the connection."""
         return b""
 
+    def ping(self) -> bytes:
+        """Nothing: only the one who opened a connection sends CRLF (RFC 5626 4.4.1)."""
+        return b""
+
 
 class Connection(asyncio.Protocol):
     """The asyncio side of one connection."""
@@ -125,6 +137,7 @@ class Connection(asyncio.Protocol):
         """`check` is asked before anything is read and raises `Unavailable` when the peer is not who it should be."""
         self.flow = Flow(transport, ("", 0), ("", 0), id)
         self.why = "closed by the peer"  # why it ended
+        self.fault = ""  # a fixed word when it ended because of what the peer did, or did not do
         self.failure: Unavailable | None = None  # what `check` raised
         self.was_made = False  # whether `closed` was or will be called
         self._wire = wire
@@ -136,14 +149,17 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._heard_at = self._loop.time()  # when the last whole message came
         self._deadline = 0.0
         self._deadline_kind = "idle"
+        self._deaf = False  # what comes is not looked at any more
         self._proven = check is not None  # whether it brought a whole message; who we dialled need not speak first
 
     @property
     def usable(self) -> bool:
         """Whether messages can be sent now."""
-        return self._transport is not None and not self._transport.is_closing() and self._wire.ready
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and not self._deaf and self._wire.ready
 
     def send(self, data: bytes) -> bool:
         """Send one message; False when the connection is gone or the peer does not read."""
@@ -152,10 +168,11 @@ class Connection(asyncio.Protocol):
         self._write(self._wire.wrap(data))
         return self.usable
 
-    def abort(self, why: str) -> None:
-        """Drop the connection at once, unsent bytes included."""
+    def abort(self, why: str, *, fault: str = "") -> None:
+        """Drop the connection at once, unsent bytes included; `fault` is a fixed word for the counter."""
         if self._transport is not None and not self._transport.is_closing():
-            self.why = why
+            self.why = self.why if self._deaf else why
+            self.fault = fault
             self._transport.abort()
 
     def close(self, why: str) -> None:
@@ -163,6 +180,18 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self.why = why
             self._transport.close()
+
+    def _hang_up(self, why: str) -> None:
+        """Close after a last answer. To close with bytes unread would reset the connection, and the answer with it."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self.flow.transport in PLAIN and transport.can_write_eof():
+            self.why, self._deaf = why, True
+            transport.write_eof()
+            self._expect("closing", self._limits.closing_s)
+        else:
+            self.close(why)
 
     # -- called by the loop ----------------------------------------------------------------------------------------
 
@@ -184,13 +213,13 @@ class Connection(asyncio.Protocol):
             return
         self._opened(self)
         if self._proven:
-            self._expect("idle", self._limits.idle_s)
+            self._expect_silence()
         else:
             self._expect("first message", self._limits.first_message_s)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer."""
-        if self.failure is not None:
+        if self.failure is not None or self._deaf:
             return
         error: SipError | None = None
         items: list[bytes | Keepalive] = []
@@ -205,7 +234,7 @@ class Connection(asyncio.Protocol):
         error = error or self._wire.failed
         if error is not None:
             self._receiver.unreadable(error, self.flow)
-            self.close(error.reason)
+            self._hang_up(error.reason)
         elif self._wire.finished:
             self.close("closed by the peer")
         else:
@@ -227,6 +256,7 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(item, bytes):
             self._proven = True
+            self._heard_at = self._loop.time()
             self._receiver.received(item, self.flow)
         elif item is Keepalive.PING:
             if self._wire.ready:
@@ -238,7 +268,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if transport.get_write_buffer_size() + len(data) > self._limits.unsent_bytes:
-            self.abort("does not read")
+            self.abort("does not read", fault="not-reading")
         else:
             transport.write(data)
 
@@ -247,9 +277,23 @@ class Connection(asyncio.Protocol):
         if not self._proven:
             return  # that of the first message goes on, whatever trickles in
         if not self._wire.in_message:
-            self._expect("idle", self._limits.idle_s)
+            self._expect_silence()
         elif got_item or self._deadline_kind != "message":
             self._expect("message", self._limits.message_s)  # not moved by further pieces of the same message
+
+    def _expect_silence(self) -> None:
+        if self.flow.transport in PINGED:
+            self._expect("quiet", self._limits.ping_s)
+        else:
+            self._expect("idle", self._limits.idle_s)
+
+    def _ping(self) -> None:
+        """Keep the way to a quiet browser open, and find out whether it is still there (RFC 6455 5.5.2)."""
+        if self._loop.time() - self._heard_at >= self._limits.idle_s:
+            self.abort("idle timeout", fault="idle-timeout")
+        elif self.usable:
+            self._write(self._wire.ping())
+            self._expect("pong", self._limits.pong_s)
 
     def _expect(self, kind: str, seconds: float) -> None:
         self._deadline_kind = kind
@@ -264,5 +308,10 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._loop.time() < self._deadline - 0.001:
             self._timer = self._loop.call_at(self._deadline, self._due)
+        elif self._deaf:
+            self.abort(self.why)
+        elif self._deadline_kind == "quiet":
+            self._ping()
         else:
-            self.abort(f"{self._deadline_kind} timeout")
+            kind = self._deadline_kind
+            self.abort(f"{kind} timeout", fault=f"{kind.replace(' ', '-')}-timeout")

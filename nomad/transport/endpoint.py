@@ -22,6 +22,7 @@ from nomad.sip.stack import Stack, fingerprint
 from nomad.transport import stun
 from nomad.transport.connection import PONG, PlainWire, StreamLimits
 from nomad.transport.counters import Counters
+from nomad.transport.refusals import Refusals
 from nomad.transport.source import note_source, reply_flow
 from nomad.transport.stream import Streams
 from nomad.transport.tls import ServerTls
@@ -58,6 +59,7 @@ class Endpoint:
         self.handler = handler
         self.counters = counters if counters is not None else Counters()
         self.listens: list[str] = []
+        self._refusals = Refusals(self.counters, clock)
         self._gate = gate
         self._clock = clock
         self._stack = stack if stack is not None else Stack()
@@ -68,6 +70,7 @@ class Endpoint:
             gate,
             clock,
             counters=self.counters,
+            refusals=self._refusals,
             limits=limits if limits is not None else StreamLimits(),
             closed=self._flow_closed,
             client_tls=client_tls,
@@ -162,7 +165,7 @@ class Endpoint:
         if self._gate.admits(flow.remote[0], now):
             self._message(data, flow, now)
         else:
-            self.counters.drop("gate")
+            self._refusals.note("gate", flow.remote[0], transport=flow.transport)
 
     def keepalive(self, flow: Flow) -> None:
         """A connection answered a ping."""
@@ -175,7 +178,7 @@ class Endpoint:
     def _datagram(self, data: bytes, flow: Flow) -> None:
         now = self._clock.monotonic()
         if not self._gate.admits(flow.remote[0], now):
-            self.counters.drop("gate")
+            self._refusals.note("gate", flow.remote[0], transport="udp")
             return
         first = data[0] if data else 0
         if first <= 0x20:  # no message begins so, but STUN, keepalives and stray line ends do
@@ -199,7 +202,7 @@ class Endpoint:
     def _answer_stun(self, data: bytes, flow: Flow) -> None:
         answer = stun.answer(data, flow.remote)
         if answer is None:
-            self.counters.drop("stun")
+            self._refusals.note("stun", flow.remote[0], transport="udp")
         else:
             self._transmit(answer, flow)
             self.counters.keepalive("stun")
@@ -252,8 +255,7 @@ class Endpoint:
         else:
             sent = self._streams.send(data, flow)
         if not sent:
-            # RFC 3261 18.2.2 would have a response open a connection to the peer; it may not even listen (issue 3).
-            self.counters.drop("flow-gone")
+            self._refusals.note("flow-gone", flow.remote[0], transport=flow.transport, why=_first_line(data))
             if not data.startswith(b"SIP/2.0 "):
                 self._stack.flow_failed(flow, self._clock.monotonic(), "the flow is gone")
                 self._pump_soon()
@@ -371,6 +373,10 @@ def source_address(host: str, port: int) -> str:
 def _stateless_tag(request: Request) -> str:
     """The same To tag each time a request is sent again (RFC 3261 8.2.7); hash() is salted per process."""
     return f"{hash((request.get('call-id'), request.get('via'), request.get('cseq'))) & 0xFFFFFFFFFFFF:012x}"
+
+
+def _first_line(data: bytes) -> str:
+    return data[: data.find(b"\r\n")].decode("utf-8", "replace")
 
 
 def _bracketed(host: str) -> str:

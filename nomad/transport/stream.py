@@ -22,6 +22,7 @@ from nomad.sip.events import Flow
 from nomad.tasks import spawn
 from nomad.transport.connection import Connection, PlainWire, Receiver, StreamLimits, Wire
 from nomad.transport.counters import Counters
+from nomad.transport.refusals import Refusals
 from nomad.transport.tls import ServerTls, check_peer
 from nomad.transport.udp import bind
 
@@ -53,6 +54,7 @@ class Streams:
         clock: Clock,
         *,
         counters: Counters,
+        refusals: Refusals,
         limits: StreamLimits,
         closed: Callable[[Flow, str], None],
         client_tls: ssl.SSLContext | None = None,
@@ -62,6 +64,7 @@ class Streams:
         self._gate = gate
         self._clock = clock
         self._counters = counters
+        self._refusals = refusals
         self._limits = limits
         self._closed = closed
         self._client_tls = client_tls
@@ -142,10 +145,10 @@ class Streams:
                 return
             address = remote[0]
             if not self._gate.admits(address, now):
-                self._counters.drop("gate")
+                self._refusals.note("gate", address, transport=transport)
                 accepted.close()
             elif not self._reserve(address):
-                self._counters.drop("too-many")
+                self._refusals.note("too-many", address, transport=transport, why="connections")
                 accepted.close()
             else:
                 spawn(self._open(accepted, address, transport, wire, tls), name="accept")
@@ -168,8 +171,8 @@ class Streams:
                     ssl_handshake_timeout=self._limits.handshake_s,
                 )
         except (OSError, ValueError) as error:  # includes ssl.SSLError, TimeoutError
-            self._counters.drop("tls-handshake" if tls else "accept")
-            log.event(logger, "connection failed", level=logging.DEBUG, peer=address, why=str(error))
+            why = getattr(error, "reason", "") or str(error) or type(error).__name__
+            self._refusals.note("tls-handshake" if tls else "accept", address, transport=transport, why=why)
         finally:
             if not connection.was_made:
                 accepted.close()
@@ -306,9 +309,12 @@ class Streams:
             self._release(address)
         if key is not None and self._targets.get(key) is connection:
             del self._targets[key]
-        if self._connections.pop(connection.flow.id, None) is not None:
-            self._counters.closed(connection.flow.transport)
-            self._closed(connection.flow, connection.why)
+        flow = connection.flow
+        if self._connections.pop(flow.id, None) is not None:
+            self._counters.closed(flow.transport)
+            if connection.fault:
+                self._refusals.note(connection.fault, flow.remote[0], transport=flow.transport, why=connection.why)
+            self._closed(flow, connection.why)
         if not self._connections and self._emptied is not None:
             self._emptied.set()
 

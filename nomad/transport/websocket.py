@@ -87,6 +87,11 @@ class WebSocketWire:
         """Handshake answers, pongs and close frames."""
         return b"".join(self._protocol.data_to_send())
 
+    def ping(self) -> bytes:
+        """A ping frame."""
+        self._protocol.send_ping(b"")
+        return b"".join(self._protocol.data_to_send())
+
     def _open(self, request: Request) -> None:
         """Answer the opening handshake; the subprotocol "sip" is mandatory (RFC 7118 4.1)."""
         self._protocol.send_response(self._protocol.accept(request))

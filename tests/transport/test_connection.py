@@ -6,11 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.client import ClientProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
 from nomad.ports import Unavailable
 from nomad.sip.errors import SipError
 from nomad.sip.events import Flow
 from nomad.transport.connection import Connection, PlainWire, StreamLimits
+from nomad.transport.websocket import WebSocketWire
 
 MESSAGE = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 
@@ -23,6 +27,7 @@ class MemoryTransport(asyncio.Transport):
         self.written = b""
         self.stuck = 0
         self.ended = ""
+        self.eof = False
         self._protocol = protocol
 
     def is_closing(self) -> bool:
@@ -33,6 +38,12 @@ class MemoryTransport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eof = True
 
     def close(self) -> None:
         self.ended = "closed"
@@ -51,16 +62,21 @@ class Made:
         self.errors: list[str] = []
         self.closed: list[str] = []
         self.opened: list[Connection] = []
+        options.setdefault("transport", "tcp")
         self.connection = Connection(
-            PlainWire(),
+            options.pop("wire", None) or PlainWire(),
             self,
-            transport="tcp",
             id=7,
             limits=limits or StreamLimits(),
             opened=self.opened.append,
             closed=lambda connection: self.closed.append(connection.why),
             **options,
         )
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(2):
+            while not self.closed:  # noqa: ASYNC110 - the transport in memory has no event
+                await asyncio.sleep(0)
 
     def start(self, *, names: bool = True) -> MemoryTransport:
         transport = MemoryTransport(self.connection, names=names)
@@ -127,12 +143,16 @@ async def test_pings_are_bounded_like_everything_written() -> None:
 
 
 async def test_a_message_after_the_end_is_not_taken() -> None:
-    made = Made()
-    made.start()
+    made = Made(StreamLimits(closing_s=0.01))
+    transport = made.start()
     made.connection.data_received(MESSAGE + b"\x00" + MESSAGE)
     assert made.received_ == [MESSAGE]
     assert made.errors == ["start-line"]
-    assert len(made.closed) == 1
+    assert (transport.eof, made.closed) == (True, [])  # a reset would take the last answer with it
+    made.connection.data_received(MESSAGE)
+    assert not made.connection.send(MESSAGE)
+    await made.ended()
+    assert (made.received_, made.closed, made.connection.fault) == ([MESSAGE], ["start-line"], "")
 
 
 async def test_the_reason_of_a_broken_connection() -> None:
@@ -161,16 +181,61 @@ async def test_deadlines(limits: StreamLimits, pieces: list[bytes], why: str) ->
     made.start()
     for piece in pieces:
         made.connection.data_received(piece)
-    async with asyncio.timeout(2):
-        while not made.closed:  # noqa: ASYNC110 - the transport in memory has no event
-            await asyncio.sleep(0)
-    assert made.closed == [why]
+    await made.ended()
+    assert (made.closed, made.connection.fault) == ([why], why.replace(" ", "-"))
 
 
 async def test_who_we_dialled_need_not_speak_first() -> None:
     made = Made(StreamLimits(first_message_s=0.0, idle_s=0.01), check=lambda _: None)
     made.start()
-    async with asyncio.timeout(2):
-        while not made.closed:  # noqa: ASYNC110 - the transport in memory has no event
-            await asyncio.sleep(0)
+    await made.ended()
     assert made.closed == ["idle timeout"]
+
+
+class Page:
+    """A browser on a memory transport."""
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self.made = Made(limits, wire=WebSocketWire(["*"]), transport="ws")
+        self.transport = self.made.start()
+        self.protocol = ClientProtocol(parse_uri("ws://edge.example/"), subprotocols=[Subprotocol("sip")])
+        self.protocol.send_request(self.protocol.connect())
+        self.flush()
+
+    def flush(self) -> None:
+        for _ in range(2):
+            if output := b"".join(self.protocol.data_to_send()):
+                self.made.connection.data_received(output)
+            if answer := self.transport.written:
+                self.transport.written = b""
+                self.protocol.receive_data(answer)
+        if pong := b"".join(self.protocol.data_to_send()):
+            self.made.connection.data_received(pong)
+
+    async def written(self) -> None:
+        async with asyncio.timeout(2):
+            while not self.transport.written:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+
+
+async def test_a_quiet_browser_is_pinged_and_dropped_when_it_is_dead() -> None:
+    page = Page(StreamLimits(ping_s=0.01, pong_s=0.02, first_message_s=5))
+    page.protocol.send_text(MESSAGE)
+    page.flush()
+    assert page.made.received_ == [MESSAGE]
+    for _ in range(3):
+        await page.written()
+        page.flush()  # answers the ping
+    await page.made.ended()
+    assert (page.made.closed, page.made.connection.fault) == (["pong timeout"], "pong-timeout")
+
+
+async def test_pongs_do_not_keep_a_browser_that_says_nothing() -> None:
+    page = Page(StreamLimits(ping_s=0.001, pong_s=5, idle_s=0.02, first_message_s=5))
+    page.protocol.send_text(MESSAGE)
+    page.flush()
+    async with asyncio.timeout(2):
+        while not page.made.closed:
+            page.flush()
+            await asyncio.sleep(0)
+    assert page.made.connection.fault == "idle-timeout"

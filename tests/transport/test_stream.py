@@ -22,6 +22,7 @@ from nomad.sip.events import Flow
 from nomad.transport import stream
 from nomad.transport.connection import StreamLimits
 from nomad.transport.counters import Counters
+from nomad.transport.refusals import Refusals
 from nomad.transport.stream import Streams, address_group
 from nomad.transport.tls import ServerTls, client_context
 from tests.harness.pki import Pki
@@ -44,6 +45,7 @@ class Peer:
             gate,
             Clock(),
             counters=self.counters,
+            refusals=Refusals(self.counters, Clock()),
             limits=limits,
             closed=lambda flow, why: self.closed.put_nowait((flow, why)),
             client_tls=client_tls,
