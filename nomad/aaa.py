@@ -154,7 +154,7 @@ class RadiusOrders:
 
     async def __call__(self, order: Order) -> ErrorCause | None:
         """Carry an order out; None acknowledges it."""
-        whom = Whom(order.user, order.session, order.calling, order.called, order.classes)
+        whom = Whom(order.user, order.session, order.calling, order.called, order.classes, by=f"radius {order.client}")
         changes = dict(pair for pair in order.attributes if pair[0] in CHANGEABLE)
         if cause := _wrong_in(order, whom, changes):
             return cause

@@ -15,15 +15,17 @@ from nomad.admin.app import AdminServer
 from nomad.alarm.firewall import Firewall
 from nomad.clock import Clock
 from nomad.config import Config, ConfigError, Radius, parse_listen, secret, split_host_port
-from nomad.console import EdgeConsole, Knobs
+from nomad.console import EdgeConsole, Knobs, Wardens
 from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import OwnAddresses
+from nomad.edge.audit import Auditor
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
 from nomad.edge.names import Names
 from nomad.edge.nonce import NonceSigner
@@ -50,12 +52,14 @@ from nomad.inputs import (
 )
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import CdrQuery, EventHandler, StoredBan, Unavailable
+from nomad.ports import CdrQuery, Deed, EventHandler, StoredBan, Unavailable
 from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
+from nomad.stores.audit import SqlAuditLog
 from nomad.stores.bans import SqlBans
 from nomad.stores.database import Database
+from nomad.stores.locks import SqlLocks
 from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
@@ -94,6 +98,7 @@ class Edge:
     async def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
         """Refuse new work, let running requests finish, write what is open, close. Calls stay in the store."""
         self.drain()
+        self.auditor.record(Deed("edge", "stop", "edge", more=(("calls", str(self.calls.live)),)))
         await tasks.drain(grace_s)
         if not self.calls.live:
             await self.accountant.node("Accounting-Off")
@@ -120,8 +125,15 @@ class Edge:
         """Where the admin API is, "" when it is off."""
         return self._admin_url
 
-    async def reload(self) -> str:
+    async def reload(self, by: str = "") -> str:
         """Take up the configuration and policy files again: "" when done, else why nothing changed."""
+        why = await self._reload()
+        self.auditor.record(
+            Deed(by or "edge", "reload-failed" if why else "reload", self.dispatcher.ruleset.source, why)
+        )
+        return why
+
+    async def _reload(self) -> str:
         try:
             config = configuration.load(self._config_path) if self._config_path else self.config
             ruleset = load_ruleset(config)
@@ -176,6 +188,7 @@ class Edge:
             accountant=self.accountant,
             locations=self.locations,
             domains=config.domains,
+            recorder=self.auditor,
             forget=self.verdicts.forget,
         )
         self._jobs = [
@@ -185,6 +198,7 @@ class Edge:
         self._closers.append(self._end_jobs)
         self.disconnect_address = await self.radius.listen(self.orders, self._clock)
         await self._open_admin()
+        self.auditor.record(Deed("edge", "start", "edge", more=(("version", __version__),)))
         log.event(logger, "started", version=__version__, listens=", ".join(self.endpoint.listens), calls=restored)
 
     async def _open_stores(self) -> None:
@@ -198,6 +212,11 @@ class Edge:
         self.locations.fill(await self._snapshot.load(self._clock.wall()))
         self.cdrs = SqlCdrs(database)
         self._live_calls = SqlCalls(database)
+        self.audit_log = SqlAuditLog(database)
+        self.auditor = Auditor(self.audit_log, clock=self._clock, metrics=self.metrics)
+        self._closers.append(self.auditor.close)
+        self.locks = Locks(SqlLocks(database), config.domains)
+        await self.locks.load()
         self.spool = SqliteSpool(config.path(config.store.spool))
         await self.spool.open()
         self._closers.append(self.spool.close)
@@ -275,7 +294,7 @@ class Edge:
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
             nonces=NonceSigner(nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=Doorkeeper(self.verdicts, refusal_s=config.guard.refusal_s, clock=clock),
+            authenticator=Doorkeeper(self.verdicts, self.locks, refusal_s=config.guard.refusal_s, clock=clock),
             clock=clock,
             metrics=self.metrics,
         )
@@ -338,6 +357,7 @@ class Edge:
             registrations=lambda: self.locations.bindings,
             calls=lambda: self.calls.live,
             bans=lambda: self.guard.banned(self._clock.monotonic()),
+            locks=lambda: len(self.locks),
             spool=self.spool.state,
             radius=self.radius.states,
         )
@@ -357,6 +377,7 @@ class Edge:
             locations=self.locations,
             cdrs=self.cdrs,
             spool=self.spool,
+            wardens=Wardens(self.locks, self.audit_log, self.auditor),
             clock=self._clock,
             forget=self.verdicts.forget,
         )
@@ -373,6 +394,7 @@ class Edge:
         log.event(
             logger, "banned", level=logging.WARNING, peer=ban.address, reason=ban.reason, seconds=round(ban.length_s)
         )
+        self.auditor.record(Deed("guard", "ban", ban.address, ban.reason, (("seconds", f"{ban.length_s:.0f}"),)))
         self.firewall.ban(ban.address, ban.length_s)
         self._keep("ban", self._bans.put(ban))
 

@@ -9,15 +9,23 @@ from nomad import __version__
 from nomad.clock import Clock
 from nomad.edge.calls import CallTable
 from nomad.edge.guard import Guard
+from nomad.edge.locks import MAX_WHY_CHARS, Locks
 from nomad.edge.switchboard import Switchboard
 from nomad.ports import (
+    AuditCheck,
+    AuditEntry,
+    AuditLog,
+    AuditQuery,
     BanView,
     CallView,
     Cdr,
     CdrQuery,
     CdrStore,
     Conflict,
+    Deed,
     LocationStore,
+    Lock,
+    Recorder,
     Registration,
     Spool,
     Status,
@@ -31,12 +39,21 @@ SAVE_ATTEMPTS = 5
 class Knobs:
     """What only the composition root can do or tell."""
 
-    reload: Callable[[], Awaitable[str]]
+    reload: Callable[[str], Awaitable[str]]  # takes who asks for it
     drain: Callable[[], None]
     draining: Callable[[], bool]
     listens: Callable[[], tuple[str, ...]]
     radius: Callable[[], tuple[tuple[str, bool], ...]]
     pbx: Callable[[], tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wardens:
+    """What keeps accounts locked and deeds on record."""
+
+    locks: Locks
+    audit: AuditLog
+    recorder: Recorder
 
 
 class EdgeConsole:
@@ -52,6 +69,7 @@ class EdgeConsole:
         locations: LocationStore,
         cdrs: CdrStore,
         spool: Spool,
+        wardens: Wardens,
         clock: Clock,
         forget: Callable[[Sequence[str]], object] = len,
     ) -> None:
@@ -63,6 +81,9 @@ class EdgeConsole:
         self._locations = locations
         self._cdrs = cdrs
         self._spool = spool
+        self._locks = wardens.locks
+        self._audit = wardens.audit
+        self._recorder = wardens.recorder
         self._clock = clock
         self._forget = forget
         self._started_at = clock.wall()
@@ -89,16 +110,53 @@ class EdgeConsole:
         """Every call in progress, oldest first."""
         return self._calls.views()
 
-    async def hangup(self, call: str) -> bool:
+    async def hangup(self, call: str, *, by: str = "") -> bool:
         """End a call by its id with a BYE to both sides."""
         found = self._calls.get(call)
         if found is None:
             return False
+        self._record(by, "hangup", call, more=(("user", found.user), ("callee", found.callee_address)))
         await self._switchboard.hang_up(found, cause="Admin-Reset")
         return True
 
-    async def kick(self, user: str) -> int:
+    async def kick(self, user: str, *, by: str = "") -> int:
         """Remove a user's registrations and end the user's calls."""
+        gone = await self._kick(user)
+        if gone:
+            self._record(by, "kick", user, more=(("removed", str(gone)),))
+        return gone
+
+    async def lock(self, user: str, *, why: str, by: str = "") -> int:
+        """Let nobody in with this account, and kick the user."""
+        registration = await self._locations.get(user)
+        why = why[:MAX_WHY_CHARS]
+        self._record(by, "lock", user, why)
+        await self._locks.add(Lock(user, why, by, self._clock.wall(), registration.addresses))
+        return await self._kick(user)
+
+    async def unlock(self, user: str, *, by: str = "") -> bool:
+        """Let the user in again."""
+        lock = await self._locks.remove(user)
+        if lock is not None:
+            self._record(by, "unlock", lock.user)
+        return lock is not None
+
+    async def locks(self) -> Sequence[Lock]:
+        """Locked accounts, oldest first."""
+        return self._locks.all()
+
+    async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        """What was done, newest first."""
+        return await self._audit.read(query)
+
+    async def verify_audit(self) -> AuditCheck:
+        """Whether the audit log is what was written."""
+        return await self._audit.verify()
+
+    def _record(self, by: str, action: str, what: str, why: str = "", more: tuple[tuple[str, str], ...] = ()) -> None:
+        self._recorder.record(Deed(by or "admin", action, what, why, more))
+
+    async def _kick(self, user: str) -> int:
         self._forget([user])
         bindings = await self._unregister(user)
         calls = [call for call in self._calls if call.user == user]
@@ -122,18 +180,22 @@ class EdgeConsole:
         """Banned addresses."""
         return self._guard.bans(self._clock.monotonic(), self._clock.wall())
 
-    async def unban(self, address: str) -> bool:
+    async def unban(self, address: str, *, by: str = "") -> bool:
         """Lift a ban."""
-        return self._guard.unban(address)
+        lifted = self._guard.unban(address)
+        if lifted:
+            self._record(by, "unban", address)
+        return lifted
 
     async def cdrs(self, query: CdrQuery) -> Sequence[Cdr]:
         """Call records, newest first."""
         return await self._cdrs.query(query)
 
-    async def reload(self) -> str:
+    async def reload(self, *, by: str = "") -> str:
         """Reload configuration and policy: "" when done, else why nothing changed."""
-        return await self._knobs.reload()
+        return await self._knobs.reload(by or "admin")
 
-    async def drain(self) -> None:
+    async def drain(self, *, by: str = "") -> None:
         """Refuse new work; calls in progress go on."""
+        self._record(by, "drain", "edge")
         self._knobs.drain()

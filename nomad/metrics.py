@@ -274,11 +274,12 @@ class Metrics:
         registrations: Callable[[], float] | None = None,
         calls: Callable[[], float] | None = None,
         bans: Callable[[], float] | None = None,
+        locks: Callable[[], float] | None = None,
         spool: Callable[[], SpoolState] | None = None,
         radius: Callable[[], Iterable[tuple[str, bool]]] | None = None,
     ) -> None:
         """Tell where the gauges are read; `radius` gives each server and whether it is up."""
-        named = {"registrations": registrations, "calls": calls, "bans": bans}
+        named = {"registrations": registrations, "calls": calls, "bans": bans, "locks": locks}
         self._gauges.update({name: read for name, read in named.items() if read is not None})
         if spool is not None:
             self._spool = spool
@@ -307,6 +308,7 @@ class Metrics:
         yield _gauge("nomad_registrations", "Registered contacts", self._read("registrations"))
         yield _gauge("nomad_calls_active", "Calls in progress", self._read("calls"))
         yield _gauge("nomad_bans_active", "Banned addresses", self._read("bans"))
+        yield _gauge("nomad_accounts_locked", "Locked accounts", self._read("locks"))
         yield _gauge("nomad_accounting_spool_records", "Records that no server has acknowledged", spool.records)
         yield _gauge("nomad_accounting_oldest_seconds", "Age of the oldest of them", age)
         yield _gauge("nomad_config_last_reload_success", "1 when the last reload was taken", self._reload_success)

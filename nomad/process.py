@@ -59,7 +59,7 @@ async def _run(edge: Edge) -> int:
 
 
 async def _reload(edge: Edge) -> None:
-    await edge.reload()
+    await edge.reload("signal HUP")
 
 
 def _notify(state: str) -> None:

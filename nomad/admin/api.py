@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from nomad.ports import CdrQuery, Console, Registration
+from nomad.ports import AuditEntry, AuditQuery, CdrQuery, Console, Registration
 
 MAX_PAGE = 10_000  # registrations or call records in one answer
 DEFAULT_PAGE = 1000
+WHO = "X-Nomad-User"  # as whom the client's user is logged in there
+MAX_WHO_CHARS = 64
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -30,8 +32,13 @@ def routes(console: Console) -> Iterable[web.RouteDef]:
         web.get("/api/v1/calls", api.calls),
         web.get("/api/v1/bans", api.bans),
         web.get("/api/v1/cdrs", api.cdrs),
+        web.get("/api/v1/locks", api.locks),
+        web.get("/api/v1/audit", api.audit),
+        web.get("/api/v1/audit/verify", api.verify_audit),
         web.post("/api/v1/hangup", api.hangup),
         web.post("/api/v1/kick", api.kick),
+        web.post("/api/v1/lock", api.lock),
+        web.post("/api/v1/unlock", api.unlock),
         web.post("/api/v1/unban", api.unban),
         web.post("/api/v1/reload", api.reload),
         web.post("/api/v1/drain", api.drain),
@@ -91,32 +98,79 @@ class _Api:
 
     async def hangup(self, request: web.Request) -> web.Response:
         call = await _parameter(request, "call")
-        if not await self._console.hangup(call):
+        if not await self._console.hangup(call, by=who(request)):
             return failure(404, f"there is no call {call}; see: nomad calls")
         return answer({"call": call})
 
     async def kick(self, request: web.Request) -> web.Response:
         user = await _parameter(request, "user")
-        gone = await self._console.kick(user)
+        gone = await self._console.kick(user, by=who(request))
         if not gone:
             return failure(404, f"{user} has no registration and no call; see: nomad registrations")
         return answer({"user": user, "removed": gone})
 
+    async def lock(self, request: web.Request) -> web.Response:
+        user, why = await _parameter(request, "user"), await _parameter(request, "why")
+        gone = await self._console.lock(user, why=why, by=who(request))
+        return answer({"user": user, "removed": gone})
+
+    async def unlock(self, request: web.Request) -> web.Response:
+        user = await _parameter(request, "user")
+        if not await self._console.unlock(user, by=who(request)):
+            return failure(404, f"{user} is not locked; see: nomad locks")
+        return answer({"user": user})
+
+    async def locks(self, request: web.Request) -> web.Response:
+        return answer({"locks": await self._console.locks()})
+
+    async def audit(self, request: web.Request) -> web.Response:
+        """Newest first; `before` is the number of the last entry of the page before."""
+        before = request.query.get("before", "")
+        if before and not re.fullmatch("[0-9]{1,15}", before):
+            raise web.HTTPBadRequest(text=f"before: '{before}' is no number of an entry")
+        query = AuditQuery(since=_time(request, "since"), before=int(before) if before else None, limit=_limit(request))
+        return answer({"entries": [_audit_entry(each) for each in await self._console.audit(query)]})
+
+    async def verify_audit(self, request: web.Request) -> web.Response:
+        return answer(await self._console.verify_audit())
+
     async def unban(self, request: web.Request) -> web.Response:
         address = await _parameter(request, "address")
-        if not await self._console.unban(address):
+        if not await self._console.unban(address, by=who(request)):
             return failure(404, f"{address} is not banned; see: nomad bans")
         return answer({"address": address})
 
     async def reload(self, request: web.Request) -> web.Response:
         await _body(request)
-        why = await self._console.reload()
+        why = await self._console.reload(by=who(request))
         return failure(409, f"nothing changed: {why}") if why else answer({"reloaded": True})
 
     async def drain(self, request: web.Request) -> web.Response:
         await _body(request)
-        await self._console.drain()
+        await self._console.drain(by=who(request))
         return answer({"draining": True})
+
+
+def who(request: web.Request) -> str:
+    """Who commands, for the audit log: the name that the client gives for its user, and where it comes from."""
+    name = request.headers.get(WHO, "")
+    name = "".join(char for char in name[:MAX_WHO_CHARS] if char.isprintable()) or "somebody"
+    return f"admin {name}@{request.remote or 'nowhere'}"
+
+
+def _audit_entry(entry: AuditEntry) -> dict[str, Any]:
+    """Flat, as scripts want it."""
+    deed = entry.deed
+    return {
+        "number": entry.number,
+        "at": entry.at,
+        "by": deed.by,
+        "action": deed.action,
+        "what": deed.what,
+        "why": deed.why,
+        "more": dict(deed.more),
+        "hash": entry.hash,
+    }
 
 
 def _registration(registration: Registration, now: float) -> dict[str, Any]:

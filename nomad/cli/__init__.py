@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nomad.cli import control, login, records, secret, service
+from nomad.cli import accounts, audit, control, login, records, secret, service
 from nomad.cli.output import Failure, say
 
 app = typer.Typer(
@@ -32,6 +32,10 @@ for command in (
     control.kick,
     control.bans,
     control.unban,
+    accounts.lock,
+    accounts.unlock,
+    accounts.locks,
+    audit.audit,
     control.reload,
     control.drain,
     records.cdr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import http.client
 import json
 import os
@@ -44,7 +45,7 @@ class Edge:
             raise Failure(f"'{url}' is no admin address; write it as in {DEFAULT_URL}")
         self._open = KINDS[parts.scheme]
         self._prefix = parts.path
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"X-Nomad-User": _own_name(), **({"Authorization": f"Bearer {token}"} if token else {})}
 
     def get(self, path: str, **query: object) -> dict[str, Any]:
         """Ask. Arguments that are None or "" are left out."""
@@ -96,6 +97,15 @@ class Edge:
         if status != 200:
             raise Failure(str(answer.get("error", f"HTTP {status}")))
         return answer
+
+
+def _own_name() -> str:
+    """Who runs the command, for the audit log of the edge."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name
+        name = f"uid {os.getuid()}"
+    return name.encode("ascii", "replace").decode()
 
 
 def connect(admin: str, config: Path | None) -> Edge:

@@ -1,4 +1,4 @@
-"""Credentials on their way to the AAA server and back: refusals leave at set times, whatever they took.
+"""Credentials on their way to the AAA server and back: locked accounts stay out, refusals leave at set times.
 
 So nobody can tell an unknown user from a wrong password, a disabled account, a locked one or one whose login is
 remembered. Implements `ports.Authenticator` around another.
@@ -10,23 +10,34 @@ import asyncio
 import math
 
 from nomad.clock import Clock
+from nomad.edge.locks import Locks
 from nomad.ports import Authenticator, Grant, Proof, Refusal
 
 
 class Doorkeeper:
     """Lets good credentials through at once, and refuses all others alike."""
 
-    def __init__(self, authenticator: Authenticator, *, refusal_s: float, clock: Clock) -> None:
+    def __init__(self, authenticator: Authenticator, locks: Locks, *, refusal_s: float, clock: Clock) -> None:
         """Refusals leave at multiples of `refusal_s` after the question; 0: at once."""
         self._authenticator = authenticator
+        self._locks = locks
         self._refusal_s = refusal_s
         self._clock = clock
 
     async def check(self, proof: Proof) -> Grant | Refusal:
         """The verdict. Raises `Unavailable`."""
         started = self._clock.monotonic()
-        answer = await self._authenticator.check(proof)
+        answer = await self._ask(proof)
         if isinstance(answer, Refusal) and self._refusal_s:
             took = self._clock.monotonic() - started
             await asyncio.sleep(math.ceil(took / self._refusal_s or 1.0) * self._refusal_s - took)
+        return answer
+
+    async def _ask(self, proof: Proof) -> Grant | Refusal:
+        """The AAA server is not asked about a locked account, unless the person has a login that we do not know of."""
+        if self._locks.of(proof.username) is not None:
+            return Refusal()
+        answer = await self._authenticator.check(proof)
+        if isinstance(answer, Grant) and self._locks.of(answer.user) is not None:
+            return Refusal()
         return answer

@@ -15,7 +15,7 @@ from nomad import log
 from nomad.edge.accounting import Accountant
 from nomad.edge.calls import Call, CallState, CallTable
 from nomad.edge.switchboard import Switchboard
-from nomad.ports import Change, Conflict, Grant, LocationStore, Registration, Unavailable, Whom
+from nomad.ports import Change, Conflict, Deed, Grant, LocationStore, Recorder, Registration, Unavailable, Whom
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Orders:
         accountant: Accountant,
         locations: LocationStore,
         domains: Sequence[str],
+        recorder: Recorder,
         forget: Callable[[Sequence[str]], object] = len,
     ) -> None:
         """`forget` empties what is remembered of people by name, so that their next login is judged anew."""
@@ -42,6 +43,7 @@ class Orders:
         self._accountant = accountant
         self._locations = locations
         self._domains = tuple(domains)
+        self._recorder = recorder
         self._forget_verdicts = forget
 
     async def disconnect(self, whom: Whom) -> int:
@@ -52,6 +54,7 @@ class Orders:
         bindings = await self._unregister(whom) if is_about_person(whom) else 0
         await asyncio.gather(*(self._switchboard.hang_up(call, cause=CAUSE) for call in calls))
         log.event(logger, "disconnect", user=whom.user, session=whom.session, calls=len(calls), bindings=bindings)
+        self._record("disconnect", whom, calls=len(calls), bindings=bindings)
         return len(calls) + bindings
 
     async def change(self, whom: Whom, change: Change) -> int:
@@ -69,7 +72,18 @@ class Orders:
             seconds=change.session_timeout_s,
             interim=change.interim_interval_s,
         )
+        limits = {"seconds": change.session_timeout_s, "interim": change.interim_interval_s}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        self._record("change", whom, calls=len(calls), **given)
         return len(calls)
+
+    def _record(self, action: str, whom: Whom, **counts: int) -> None:
+        """Orders of the AAA server go on record; what the edge does to itself is recorded by who has it done."""
+        if not whom.by:
+            return
+        parts = (whom.user, whom.session, whom.calling, whom.called, *(value.hex() for value in whom.classes))
+        more = tuple((name, str(count)) for name, count in counts.items())
+        self._recorder.record(Deed(whom.by, action, " ".join(part for part in parts if part), more=more))
 
     def _fitting(self, whom: Whom) -> list[Call]:
         return [call for call in self._calls if fits(call, whom, self._domains)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Column, Connection, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text, event
 
 SCHEMA_VERSION = 2  # a column that is added later needs a server_default: old databases get it, see `migration.py`
 
@@ -89,3 +89,57 @@ bans = Table(
     Column("until", Double, nullable=False),
     Column("length_s", Double, nullable=False),
 )
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("user", String(255), primary_key=True),
+    Column("why", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("names", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("more", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("mark", String(24), nullable=False, unique=True),
+    Index("audit_by_time", "at"),
+)
+NEVER = "the audit log is never changed"
+AUDIT_TRIGGERS = (
+    *(
+        (
+            "sqlite",
+            f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit BEGIN SELECT RAISE(ABORT, '{NEVER}'); END",
+        )
+        for verb in ("UPDATE", "DELETE")
+    ),
+    (
+        "postgresql",
+        "CREATE OR REPLACE FUNCTION nomad_audit_is_kept() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{NEVER}'; END $$",
+    ),
+    (
+        "postgresql",
+        "CREATE TRIGGER audit_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION nomad_audit_is_kept()",
+    ),
+)
+
+
+def _protect(table: Table, connection: Connection, **more: object) -> None:
+    for dialect, statement in AUDIT_TRIGGERS:
+        if connection.dialect.name == dialect:
+            connection.exec_driver_sql(statement)
+
+
+event.listen(audit, "after_create", _protect)

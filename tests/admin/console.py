@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from nomad.ports import BanView, CallView, Cdr, CdrQuery, Registration, Status, Unavailable
+from nomad.ports import (
+    AuditCheck,
+    AuditEntry,
+    AuditQuery,
+    BanView,
+    CallView,
+    Cdr,
+    CdrQuery,
+    Deed,
+    Lock,
+    Registration,
+    Status,
+    Unavailable,
+)
 from tests.stores.samples import cdr, registration
 
 STATUS = Status(
@@ -37,6 +50,15 @@ class ListConsole:
     reload_says: str = ""
     down: str = ""
     queries: list[CdrQuery] = field(default_factory=list)
+    by: list[str] = field(default_factory=list)
+    locked: list[Lock] = field(default_factory=lambda: [Lock("mallory", "stolen phone", "admin eve@::1", 1000.0)])
+    entries: list[AuditEntry] = field(
+        default_factory=lambda: [
+            AuditEntry(n, 1000.0 + n, Deed("guard", "ban", f"198.51.100.{n}", "auth", (("seconds", "60"),)), f"hash{n}")
+            for n in (1, 2, 3)
+        ]
+    )
+    checked: AuditCheck = field(default_factory=lambda: AuditCheck(3, "hash3"))
 
     async def status(self) -> Status:
         if self.down:
@@ -49,12 +71,14 @@ class ListConsole:
     async def calls(self) -> Sequence[CallView]:
         return self.active
 
-    async def hangup(self, call: str) -> bool:
+    async def hangup(self, call: str, *, by: str = "") -> bool:
+        self.by.append(by)
         before = len(self.active)
         self.active = [each for each in self.active if each.id != call]
         return len(self.active) < before
 
-    async def kick(self, user: str) -> int:
+    async def kick(self, user: str, *, by: str = "") -> int:
+        self.by.append(by)
         gone = sum(len(each.bindings) for each in self.registered if each.user == user)
         self.registered = [each for each in self.registered if each.user != user]
         return gone
@@ -62,7 +86,8 @@ class ListConsole:
     async def bans(self) -> Sequence[BanView]:
         return self.banned
 
-    async def unban(self, address: str) -> bool:
+    async def unban(self, address: str, *, by: str = "") -> bool:
+        self.by.append(by)
         before = len(self.banned)
         self.banned = [each for each in self.banned if each.address != address]
         return len(self.banned) < before
@@ -80,8 +105,31 @@ class ListConsole:
         ]
         return sorted(found, key=lambda each: (-each.started_at, each.id))[: query.limit]
 
-    async def reload(self) -> str:
+    async def reload(self, *, by: str = "") -> str:
+        self.by.append(by)
         return self.reload_says
 
-    async def drain(self) -> None:
+    async def drain(self, *, by: str = "") -> None:
+        self.by.append(by)
         self.state = replace(self.state, draining=True)
+
+    async def lock(self, user: str, *, why: str, by: str = "") -> int:
+        self.by.append(by)
+        self.locked.append(Lock(user, why, by, 2000.0))
+        return 2
+
+    async def unlock(self, user: str, *, by: str = "") -> bool:
+        self.by.append(by)
+        before = len(self.locked)
+        self.locked = [each for each in self.locked if each.user != user]
+        return len(self.locked) < before
+
+    async def locks(self) -> Sequence[Lock]:
+        return self.locked
+
+    async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        found = [each for each in self.entries[::-1] if query.since is None or each.at >= query.since]
+        return [each for each in found if query.before is None or each.number < query.before][: query.limit]
+
+    async def verify_audit(self) -> AuditCheck:
+        return self.checked

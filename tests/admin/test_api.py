@@ -124,3 +124,30 @@ async def test_bad_commands_get_json(console: ListConsole, ask: Ask, options: di
 async def test_an_unavailable_store_is_503(console: ListConsole, ask: Ask) -> None:
     console.down = "store sqlite: disk full"
     assert await ask("GET", "/api/v1/cdrs") == (503, {"error": "store sqlite: disk full"})
+
+
+async def test_locks(console: ListConsole, ask: Ask) -> None:
+    _, answer = await ask("GET", "/api/v1/locks")
+    assert [(lock["user"], lock["why"]) for lock in answer["locks"]] == [("mallory", "stolen phone")]
+    assert await ask("POST", "/api/v1/lock", json={"user": "bob"}) == (400, {"error": 'send {"why": "..."}'})
+    assert await ask("POST", "/api/v1/lock", json={"user": "bob", "why": "odd"}) == (200, {"user": "bob", "removed": 2})
+    assert await ask("POST", "/api/v1/unlock", json={"user": "bob"}) == (200, {"user": "bob"})
+    assert (await ask("POST", "/api/v1/unlock", json={"user": "bob"}))[0] == 404
+
+
+async def test_audit_by_page(console: ListConsole, ask: Ask) -> None:
+    _, first = await ask("GET", "/api/v1/audit?limit=2")
+    assert [each["number"] for each in first["entries"]] == [3, 2]
+    assert first["entries"][0]["more"] == {"seconds": "60"}
+    _, second = await ask("GET", "/api/v1/audit?before=2")
+    assert [each["number"] for each in second["entries"]] == [1]
+    _, late = await ask("GET", "/api/v1/audit?since=1003")
+    assert [each["number"] for each in late["entries"]] == [3]
+    assert (await ask("GET", "/api/v1/audit?before=x"))[0] == 400
+    assert (await ask("GET", "/api/v1/audit/verify"))[1]["entries"] == 3
+
+
+async def test_who_commands_is_told(console: ListConsole, ask: Ask) -> None:
+    await ask("POST", "/api/v1/drain", json={}, headers={"X-Nomad-User": "eve\u202e" + "x" * 100})
+    await ask("POST", "/api/v1/hangup", json={"call": "call-1"})
+    assert console.by == [f"admin eve{'x' * 60}@127.0.0.1", "admin somebody@127.0.0.1"]

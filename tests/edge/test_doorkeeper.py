@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from nomad.edge.doorkeeper import Doorkeeper
-from nomad.ports import Grant, Proof, Refusal, Unavailable
+from nomad.edge.locks import Locks
+from nomad.ports import Grant, Lock, Proof, Refusal, Unavailable
 from tests.harness.virtual import LoopClock, VirtualLoop
+from tests.harness.wardens import MemoryLocks
 
 PROOF = Proof(username="alice", realm="r", nonce="n", uri="sip:r", method="REGISTER", response="x")
 
@@ -28,7 +31,7 @@ class Slow:
 def took(answer: Grant | Refusal | None, delay_s: float, refusal_s: float = 0.1) -> float:
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        keeper = Doorkeeper(Slow(answer, delay_s), refusal_s=refusal_s, clock=LoopClock())
+        keeper = Doorkeeper(Slow(answer, delay_s), Locks(MemoryLocks(), ("r",)), refusal_s=refusal_s, clock=LoopClock())
         begin = loop.time()
         if answer is None:
             with pytest.raises(Unavailable):
@@ -53,3 +56,28 @@ def test_nothing_else_waits(answer: Grant | None) -> None:
 
 def test_it_can_be_switched_off() -> None:
     assert took(Refusal(), 0.03, 0.0) == pytest.approx(0.03)
+
+
+class Counting(Slow):
+    """Accepts, and counts the questions."""
+
+    asked = 0
+
+    async def check(self, proof: Proof) -> Grant | Refusal:
+        self.asked += 1
+        return await super().check(proof)
+
+
+@pytest.mark.parametrize(
+    ("login", "asked"),
+    [("alice", 0), ("Alice@R", 0), ("alice+desk", 0), ("a.martin@r", 0), ("an alias that nobody knows", 1)],
+)
+async def test_nobody_gets_in_with_a_locked_account(login: str, asked: int) -> None:
+    locks = Locks(MemoryLocks(), ("r",))
+    await locks.add(Lock("alice", "stolen", "admin", 0.0, ("a.martin@r",)))
+    aaa = Counting(Grant("alice"), 0.0)
+    keeper = Doorkeeper(aaa, locks, refusal_s=0.0, clock=LoopClock())
+    assert await keeper.check(replace(PROOF, username=login)) == Refusal()
+    assert aaa.asked == asked
+    await locks.remove("alice")
+    assert await keeper.check(replace(PROOF, username=login)) == Grant("alice")

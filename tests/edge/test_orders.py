@@ -11,9 +11,10 @@ from nomad.edge.accounting import Accountant
 from nomad.edge.calls import Call, CallTable, Leg
 from nomad.edge.orders import Orders, fits, is_user
 from nomad.edge.switchboard import Switchboard
-from nomad.ports import Binding, Change, Conflict, Grant, Registration, Unavailable, Whom
+from nomad.ports import Binding, Change, Conflict, Deed, Grant, Registration, Unavailable, Whom
 from nomad.sip.events import Flow
 from nomad.stores.memory import MemoryLocations
+from tests.harness.wardens import ListRecorder
 
 DOMAINS = ("inria.example",)
 FLOW = Flow("udp", ("127.0.0.1", 5060), ("192.0.2.1", 5060))
@@ -58,11 +59,12 @@ class House:
     board: Board
     locations: MemoryLocations
     orders: Orders
+    recorder: ListRecorder
 
 
 @pytest.fixture
 def house() -> House:
-    calls, locations = CallTable(), MemoryLocations()
+    calls, locations, recorder = CallTable(), MemoryLocations(), ListRecorder()
     board = Board(calls)
     orders = Orders(
         calls=calls,
@@ -70,10 +72,11 @@ def house() -> House:
         accountant=cast(Accountant, board),
         locations=locations,
         domains=DOMAINS,
+        recorder=recorder,
     )
     for id, grant in (("a1", ALICE), ("a2", ALICE), ("b1", BOB)):
         calls.open(make_call(id, grant))
-    return House(calls, board, locations, orders)
+    return House(calls, board, locations, orders, recorder)
 
 
 async def register(locations: MemoryLocations, grant: Grant) -> None:
@@ -173,3 +176,14 @@ async def test_no_order_lengthens_what_the_policy_allows(house: House) -> None:
     assert (call.limit_s, call.ends_at) == (120.0, 1120.0)
     await house.orders.change(Whom(session="p"), Change(interim_interval_s=60))
     assert call.limit_s == 120.0
+
+
+async def test_orders_of_the_aaa_server_go_on_record(house: House) -> None:
+    await house.orders.disconnect(Whom(user="alice", classes=(b"x",)))
+    assert house.recorder.deeds == []  # nobody said who: the caller records it
+    await house.orders.change(Whom(session="b1", by="radius 192.0.2.9"), Change(session_timeout_s=60))
+    await house.orders.disconnect(Whom(user="bob", by="radius 192.0.2.9"))
+    assert house.recorder.deeds == [
+        Deed("radius 192.0.2.9", "change", "b1", more=(("calls", "1"), ("seconds", "60"))),
+        Deed("radius 192.0.2.9", "disconnect", "bob", more=(("calls", "1"), ("bindings", "0"))),
+    ]

@@ -16,15 +16,17 @@ from dataclasses import dataclass, field
 from nomad import tasks
 from nomad.config import Accounting, Config, Pbx, Sip
 from nomad.config import Guard as GuardTable
-from nomad.console import EdgeConsole, Knobs
+from nomad.console import EdgeConsole, Knobs, Wardens
 from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import OwnAddresses
+from nomad.edge.audit import Auditor
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import Call, CallTable
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
 from nomad.edge.nonce import NonceSigner
 from nomad.edge.offers import Offers
@@ -53,6 +55,7 @@ from tests.harness.fakes import (
 from tests.harness.line import EDGE, FakeSignalling, Network
 from tests.harness.peers import DOMAIN, PEOPLE, SDP, Dialog, PbxPeer, Phone, dialog_of_callee, dialog_of_caller
 from tests.harness.virtual import LoopClock, VirtualLoop
+from tests.harness.wardens import MemoryAudit, MemoryLocks
 
 PBX_ADDRESS = ("10.0.0.5", 5070)
 POLICY = """
@@ -109,6 +112,8 @@ class Rig:
     cdrs: MemoryCdrs
     live_calls: MemoryCalls
     locations: MemoryLocations
+    stored_locks: MemoryLocks
+    audit: MemoryAudit
     pbx: PbxPeer
 
     def __init__(self, options: Options | None = None, *, survivors: Rig | None = None) -> None:
@@ -123,6 +128,8 @@ class Rig:
         self.cdrs = survivors.cdrs if survivors else MemoryCdrs()
         self.live_calls = survivors.live_calls if survivors else MemoryCalls()
         self.locations = survivors.locations if survivors else MemoryLocations()
+        self.stored_locks = survivors.stored_locks if survivors else MemoryLocks()
+        self.audit = survivors.audit if survivors else MemoryAudit()
         self.resolver = NumericResolver()
         self.metrics = Metrics()
         uri = f"sip:{PBX_ADDRESS[0]}:{PBX_ADDRESS[1]};transport={options.pbx_transport}"
@@ -150,6 +157,7 @@ class Rig:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.auditor.close()
 
     def phone(self, user: str, *, transport: str = "udp", password: str = "", port: int = 0) -> Phone:
         """A phone of a person, somewhere on the Internet."""
@@ -188,6 +196,8 @@ class Rig:
         name: Callable[[], str] = lambda: next(names)  # noqa: E731 - one name source for all
         self.trunks = Trunks([make_trunk(pbx, addresses=[PBX_ADDRESS[0]]) for pbx in config.pbx])
         self.guard = Guard(config.guard, exempt=[PBX_ADDRESS[0]], wall=clock.wall)
+        self.auditor = Auditor(self.audit, clock=clock, metrics=self.metrics)
+        self.locks = Locks(self.stored_locks, config.domains)
         self.signalling = FakeSignalling(self.network, clock, self.guard)
         self.calls = CallTable()
         self.usage = Usage(self.ruleset.timezone)
@@ -227,7 +237,7 @@ class Rig:
             Digest(config.domain, config.domains, Offers.of(config), config.sip.digest_qop),
             nonces=self.nonces,
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=Doorkeeper(self.authenticator, refusal_s=config.guard.refusal_s, clock=clock),
+            authenticator=Doorkeeper(self.authenticator, self.locks, refusal_s=config.guard.refusal_s, clock=clock),
             clock=clock,
             metrics=self.metrics,
         )
@@ -281,10 +291,11 @@ class Rig:
             locations=self.locations,
             cdrs=self.cdrs,
             spool=self.spool,
+            wardens=Wardens(self.locks, self.audit, self.auditor),
             clock=clock,
         )
 
-    async def _reload(self) -> str:
+    async def _reload(self, by: str) -> str:
         return ""
 
     def _drain(self) -> None:

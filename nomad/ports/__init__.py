@@ -10,6 +10,19 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from nomad.ports.watch import AccountSwitch as AccountSwitch
+from nomad.ports.watch import Alarm as Alarm
+from nomad.ports.watch import AuditCheck as AuditCheck
+from nomad.ports.watch import AuditEntry as AuditEntry
+from nomad.ports.watch import AuditLog as AuditLog
+from nomad.ports.watch import AuditQuery as AuditQuery
+from nomad.ports.watch import BanStore as BanStore
+from nomad.ports.watch import Deed as Deed
+from nomad.ports.watch import Lock as Lock
+from nomad.ports.watch import LockStore as LockStore
+from nomad.ports.watch import Notifier as Notifier
+from nomad.ports.watch import Recorder as Recorder
+from nomad.ports.watch import StoredBan as StoredBan
 from nomad.sip.bindings import Binding as Binding
 from nomad.sip.events import ClientKey, Event, Flow, ServerKey
 
@@ -122,6 +135,7 @@ class Whom:
     calling: str = ""  # Calling-Station-Id
     called: str = ""  # Called-Station-Id
     classes: tuple[bytes, ...] = ()
+    by: str = field(default="", compare=False)  # who orders it, for the audit log
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,29 +388,6 @@ class CallStore(Protocol):
         """Every stored call, when the edge starts."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBan:
-    """A ban as it survives a restart."""
-
-    address: str  # or a network (IPv6)
-    reason: str
-    until: float  # Unix seconds
-    length_s: float  # the next one of the same address is longer
-
-
-class BanStore(Protocol):
-    """Bans."""
-
-    async def put(self, ban: StoredBan) -> None:
-        """Insert or replace, durably."""
-
-    async def remove(self, address: str) -> None:
-        """Forget one that was lifted."""
-
-    async def load(self, since: float) -> Sequence[StoredBan]:
-        """Those that ended after `since` (Unix seconds), or have not; older ones are forgotten."""
-
-
 # -- towards SIP peers -------------------------------------------------------------------------------------------
 
 
@@ -529,7 +520,10 @@ class Status:
 
 
 class Console(Protocol):
-    """The one object that the admin pages, the API and the commands may ask or command."""
+    """The one object that the admin pages, the API and the commands may ask or command.
+
+    `by` is who commands, for the audit log.
+    """
 
     async def status(self) -> Status:
         """The edge at a glance."""
@@ -540,23 +534,38 @@ class Console(Protocol):
     async def calls(self) -> Sequence[CallView]:
         """Every call in progress, oldest first."""
 
-    async def hangup(self, call: str) -> bool:
+    async def hangup(self, call: str, *, by: str = "") -> bool:
         """End a call by its id with a BYE to both sides; False when there is no such call."""
 
-    async def kick(self, user: str) -> int:
+    async def kick(self, user: str, *, by: str = "") -> int:
         """Remove a user's registrations and end the user's calls; how many bindings and calls went."""
+
+    async def lock(self, user: str, *, why: str, by: str = "") -> int:
+        """Let nobody in with this account, and kick the user; how many bindings and calls went."""
+
+    async def unlock(self, user: str, *, by: str = "") -> bool:
+        """Let the user in again; False when the account was not locked."""
+
+    async def locks(self) -> Sequence[Lock]:
+        """Locked accounts, oldest first."""
+
+    async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        """What was done, newest first."""
+
+    async def verify_audit(self) -> AuditCheck:
+        """Whether the audit log is what was written."""
 
     async def bans(self) -> Sequence[BanView]:
         """Banned addresses."""
 
-    async def unban(self, address: str) -> bool:
+    async def unban(self, address: str, *, by: str = "") -> bool:
         """Lift a ban; False when there was none."""
 
     async def cdrs(self, query: CdrQuery) -> Sequence[Cdr]:
         """Call records, newest first."""
 
-    async def reload(self) -> str:
+    async def reload(self, *, by: str = "") -> str:
         """Reload configuration and policy: "" when done, else why nothing changed."""
 
-    async def drain(self) -> None:
+    async def drain(self, *, by: str = "") -> None:
         """Refuse new work; calls in progress go on."""
