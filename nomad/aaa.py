@@ -11,7 +11,18 @@ import logging
 import time
 from collections.abc import Callable
 
-from nomad.ports import AccountingRecord, Change, Grant, OrderTaker, Proof, Refusal, Unavailable, Vouched, Whom
+from nomad.ports import (
+    AccountingRecord,
+    Change,
+    Grant,
+    OrderTaker,
+    Proof,
+    Refusal,
+    Unavailable,
+    Undeliverable,
+    Vouched,
+    Whom,
+)
 from radius import digest
 from radius.attributes import NOMAD, Value, encode, encoder
 from radius.client import Pool
@@ -25,6 +36,7 @@ logger = logging.getLogger(__name__)
 ADDRESS, EXTENSION, GROUP, DISPLAY_NAME = 1, 2, 3, 4  # of the vendor "Nomad"
 SIP_AOR = 122  # RFC 5090 3.20
 MAX_DELAY_S = 0xFFFFFFFF
+LEAST_INTERIM_S = 60  # RFC 2869 5.16
 # RFC 5176 3 and 3.6: what names a session, what an order may carry besides, and what a CoA can change here
 SELECTING = ("User-Name", "Acct-Session-Id", "Calling-Station-Id", "Called-Station-Id", "Class")
 PASSING = (
@@ -116,18 +128,22 @@ class RadiusAccounting:
         self._pool = pool
         self._clock = clock
         self._fixed = encode([("NAS-Identifier", nas_identifier)])
+        self._of_people = encode([("Service-Type", "Sip-Session"), ("Acct-Authentic", "RADIUS")])
         if nas_address:
             version = ipaddress.ip_address(nas_address).version
             self._fixed += encode([("NAS-IP-Address" if version == 4 else "NAS-IPv6-Address", nas_address)])
 
     async def send(self, record: AccountingRecord) -> None:
-        """Return when a server acknowledged the record. Raises `Unavailable`."""
+        """Return when a server acknowledged the record. Raises `Unavailable`, `Undeliverable` when it never can be."""
         try:
-            await self._pool.request(Code.ACCOUNTING_REQUEST, self._attributes(record))
+            reply = await self._pool.request(Code.ACCOUNTING_REQUEST, self._attributes(record))
         except RadiusUnavailable as error:
             raise Unavailable(f"RADIUS accounting: {error}") from None
         except EncodingError as error:
-            raise Unavailable(f"RADIUS accounting: record {record.id} cannot be sent: {error}") from None
+            raise Undeliverable(f"RADIUS accounting: record {record.id} cannot be sent: {error}") from None
+        # RFC 6614 2.5: a server that keeps no accounts answers like this, and has stored nothing
+        if (cause := reply.get(Type.ERROR_CAUSE)) is not None:
+            raise Unavailable(f"RADIUS accounting: not stored, Error-Cause {int.from_bytes(cause, 'big')}")
 
     def _attributes(self, record: AccountingRecord) -> bytes:
         at = int(record.at)
@@ -141,7 +157,7 @@ class RadiusAccounting:
             _DELAY_TIME(delay),
         ]
         if record.user:
-            parts.append(_USER_NAME(record.user))
+            parts += [_USER_NAME(record.user), self._of_people]
         parts += [encoder(name)(value) for name, value in record.attributes]
         return b"".join(parts)
 
@@ -180,7 +196,10 @@ def _wrong_in(order: Order, whom: Whom, changes: dict[str, Value]) -> ErrorCause
         return ErrorCause.UNSUPPORTED_ATTRIBUTE
     if whom == Whom() or (order.kind is Kind.CHANGE and not changes):
         return ErrorCause.MISSING_ATTRIBUTE
-    if any(not isinstance(value, int) for value in changes.values()) or changes.get("Session-Timeout") == 0:
+    if any(not isinstance(value, int) for value in changes.values()):
+        return ErrorCause.INVALID_ATTRIBUTE_VALUE
+    interim = changes.get("Acct-Interim-Interval") or LEAST_INTERIM_S  # 0: as the edge is configured
+    if changes.get("Session-Timeout") == 0 or int(interim) < LEAST_INTERIM_S:
         return ErrorCause.INVALID_ATTRIBUTE_VALUE
     return None
 
@@ -220,9 +239,15 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
         display_name=display_name,
         session_timeout_s=reply.integer(Type.SESSION_TIMEOUT),
         idle_timeout_s=reply.integer(Type.IDLE_TIMEOUT),
-        interim_interval_s=reply.integer(Type.ACCT_INTERIM_INTERVAL),
+        interim_interval_s=_interim_interval(reply),
         message=_message(reply),
     )
+
+
+def _interim_interval(reply: Packet) -> int | None:
+    """RFC 2869 5.16: never below 60 s, whatever a server writes."""
+    interval = reply.integer(Type.ACCT_INTERIM_INTERVAL)
+    return max(interval, LEAST_INTERIM_S) if interval else None
 
 
 def _ha1(reply: Packet, proof: Proof) -> str:

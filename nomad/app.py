@@ -104,7 +104,7 @@ class Edge:
             await self.accountant.node("Accounting-Off")
         with contextlib.suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(self.radius.timeout_s + 1):
-                while await self.accountant.deliver_once():
+                while await self.accountant.delivery.deliver_once():
                     pass
         await self._close()
         log.event(logger, "stopped", calls=self.calls.live)
@@ -192,7 +192,7 @@ class Edge:
             forget=self.verdicts.forget,
         )
         self._jobs = [
-            asyncio.create_task(self.accountant.drain(), name="accounting"),
+            asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
         ]
         self._closers.append(self._end_jobs)

@@ -97,6 +97,7 @@ class EdgeConsole:
             registrations=sum(len(each.bindings) for each in await self.registrations()),
             calls=self._calls.live,
             spool_records=self._spool.state().records,
+            spool_undeliverable=self._spool.state().undeliverable,
             listens=self._knobs.listens(),
             radius=self._knobs.radius(),
             pbx=self._knobs.pbx(),

@@ -311,6 +311,11 @@ class Metrics:
         yield _gauge("nomad_accounts_locked", "Locked accounts", self._read("locks"))
         yield _gauge("nomad_accounting_spool_records", "Records that no server has acknowledged", spool.records)
         yield _gauge("nomad_accounting_oldest_seconds", "Age of the oldest of them", age)
+        undeliverable = CounterMetricFamily(
+            "nomad_accounting_undeliverable", "Records that were set aside: no server will ever take them"
+        )
+        undeliverable.add_metric([], spool.undeliverable)
+        yield undeliverable
         yield _gauge("nomad_config_last_reload_success", "1 when the last reload was taken", self._reload_success)
         yield self._build
         servers = GaugeMetricFamily("nomad_radius_server_up", "1 when the server answers", labels=["server"])

@@ -11,7 +11,7 @@ import pytest
 
 from nomad import tasks
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
-from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Vouched, Whom
+from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Undeliverable, Vouched, Whom
 from radius import digest
 from radius import packet as wire
 from radius.attributes import encode, named
@@ -150,6 +150,32 @@ async def test_silence_is_unavailable_and_says_who(server: Scripted, pool: Pool)
         await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Start", "alice", 0.0))
 
 
+async def test_a_server_that_stores_nothing_has_not_acknowledged(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCOUNTING_RESPONSE
+    server.attributes = encode([("Error-Cause", "Unsupported-Extension")])
+    with pytest.raises(Unavailable, match="not stored, Error-Cause 406") as refused:
+        await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Start", "alice", 0.0))
+    assert not isinstance(refused.value, Undeliverable)
+
+
+@pytest.mark.parametrize("pair", [("Acct-Session-Time", -1), ("No-Such-Attribute", "x"), ("Class", b"x" * 300)])
+async def test_a_record_that_fits_no_packet_is_undeliverable(
+    server: Scripted, pool: Pool, pair: tuple[str, str | int | bytes]
+) -> None:
+    with pytest.raises(Undeliverable, match="record 1 cannot be sent"):
+        await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Stop", "alice", 0.0, (pair,)))
+    assert not server.received
+
+
+@pytest.mark.parametrize(("told", "kept"), [(0, None), (1, 60), (60, 60), (900, 900)])
+async def test_interim_updates_never_come_too_often(server: Scripted, pool: Pool, told: int, kept: int | None) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = encode([("Acct-Interim-Interval", told)])
+    grant = await RadiusAuthenticator(pool).check(PROOF)
+    assert isinstance(grant, Grant)
+    assert grant.interim_interval_s == kept
+
+
 async def test_a_broken_accept_is_no_grant(server: Scripted, pool: Pool) -> None:
     server.code = Code.ACCESS_ACCEPT
     server.attributes = b"\x1b\x03x"
@@ -173,6 +199,8 @@ async def test_accounting_on_the_wire(server: Scripted, pool: Pool) -> None:
         ("Event-Timestamp", 1_700_000_000),
         ("Acct-Delay-Time", 10),
         ("User-Name", "alice"),
+        ("Service-Type", "Sip-Session"),
+        ("Acct-Authentic", "RADIUS"),
         ("Acct-Session-Time", 9),
         ("Class", b"x"),
         ("Class", b"y"),
@@ -242,6 +270,7 @@ def order(kind: Kind, *pairs: tuple[str, str | int | bytes]) -> Order:
         (Kind.CHANGE, [("User-Name", "alice"), ("Session-Timeout", 1)], None),
         (Kind.CHANGE, [("User-Name", "alice"), ("Acct-Interim-Interval", 0)], None),
         (Kind.CHANGE, [("User-Name", "alice"), ("Session-Timeout", 0)], ErrorCause.INVALID_ATTRIBUTE_VALUE),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Acct-Interim-Interval", 59)], ErrorCause.INVALID_ATTRIBUTE_VALUE),
         (Kind.CHANGE, [("User-Name", "alice"), ("Filter-Id", "x")], ErrorCause.UNSUPPORTED_ATTRIBUTE),
         (Kind.CHANGE, [("User-Name", "alice")], ErrorCause.MISSING_ATTRIBUTE),
         (Kind.CHANGE, [("Session-Timeout", 5)], ErrorCause.MISSING_ATTRIBUTE),

@@ -27,6 +27,7 @@ def status(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOp
         ("registrations", str(found["registrations"])),
         ("calls", str(found["calls"])),
         ("accounting waits", f"{found['spool_records']} records"),
+        ("accounting undeliverable", f"{found['spool_undeliverable']} records"),
         *(("listens", listen) for listen in found["listens"]),
         *(("radius", f"{each['server']} {'up' if each['up'] else 'DOWN'}") for each in found["radius"]),
         *(("pbx", f"{each['name']} {each['uri']}") for each in found["pbx"]),

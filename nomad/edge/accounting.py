@@ -1,7 +1,7 @@
 """What a call becomes on record: RADIUS accounting (RFC 2866), a call record, the stored live call, the counters.
 
-A record is durable in the spool before anything else; one task drains the spool in order per session. A failing store
-never stops a call: it is logged and counted, and the call goes on.
+A record is durable in the spool before anything else; `delivery.py` brings it to RADIUS. A failing store never stops a
+call: it is logged and counted, and the call goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.edge.calls import Call, freeze
+from nomad.edge.delivery import Delivery
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
 from nomad.ports import (
@@ -25,17 +26,18 @@ from nomad.ports import (
     CdrStore,
     Grant,
     Spool,
-    Spooled,
     Unavailable,
 )
 
 logger = logging.getLogger(__name__)
 
-BATCH = 256
-GATHER_S = 0.2  # records wait this long for company on their way to RADIUS; they are durable already
-FIRST_PAUSE_S = 0.5
 PATIENCE_S = 2.0  # how long a call waits for a disk; the record stays on its way all the same
-LONGEST_PAUSE_S = 15.0
+REFUSED = "NAS-Request"  # Acct-Terminate-Cause of what the policy refused: we ended it, and not for an error
+CAUSES = {
+    487: "User-Request", 408: "Host-Request", 480: "Host-Request", 486: "Host-Request", 600: "Host-Request",
+    603: "Host-Request",
+}  # fmt: skip
+Attribute = tuple[str, str | int | bytes]
 RESULTS = {486: "busy", 600: "busy", 487: "cancelled", 408: "no-answer", 480: "no-answer", 603: "declined"}
 
 
@@ -69,7 +71,7 @@ class Attempted:
 
 
 class Accountant:
-    """Writes the records of calls and delivers them."""
+    """Writes the records of calls."""
 
     def __init__(
         self,
@@ -81,16 +83,12 @@ class Accountant:
         usage: Usage,
         account_refused: bool = False,
     ) -> None:
+        self.delivery = Delivery(stores.spool, sink, clock=clock, metrics=metrics)
         self._stores = stores
-        self._sink = sink
         self._clock = clock
         self._metrics = metrics
         self._usage = usage
         self._account_refused = account_refused
-        self._wake = asyncio.Event()
-        self._after = 0  # the batch before had nothing but records that nobody takes: look behind them
-        self._stuck: set[str] = set()  # sessions in those batches; what follows in them has to wait
-        self._delivering = asyncio.Lock()  # two who deliver at once would send the same records
 
     async def started(self, call: Call) -> None:
         """The call was answered: its Start record and the live call are durable when this returns."""
@@ -103,12 +101,9 @@ class Accountant:
         """A limit of an answered call changed; a crash must not forget it."""
         self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
 
-    async def interim(self, call: Call, now: float) -> None:
-        """The call goes on (RFC 2869 2.1)."""
-        elapsed = int(now - (call.answered_at or now))
-        await self._spool(
-            [_record(call, "Interim-Update", now, (("Acct-Session-Time", elapsed),), suffix=f"-{elapsed}")]
-        )
+    async def interim(self, calls: Sequence[Call], now: float) -> None:
+        """These calls go on (RFC 2869 2.1); all of it becomes durable at once."""
+        await self._spool([_interim(call, now) for call in calls])
 
     async def ended(self, call: Call, *, rule: str = "", reason: str = "") -> None:
         """The call is over: its Stop record is durable when this returns, the call record about to be."""
@@ -122,7 +117,7 @@ class Accountant:
         if answered and call.direction == "out":
             self._usage.add(call.user, call.duration_s, record.ended_at)
         if answered or self._account_refused:
-            await self._spool([_stop(call)])
+            await self._spool([_stop(call, rule)])
 
     async def refused(self, attempt: Attempted, *, status: int, rule: str, reason: str) -> None:
         """A person's call was refused by us."""
@@ -156,79 +151,13 @@ class Accountant:
         self._metrics.call_ended(record)
         self._meanwhile("call record", self._stores.cdrs.add([record]))
         if self._account_refused:
-            await self._spool([_refusal(attempt, status, record.ended_at)])
+            await self._spool([_refusal(attempt, status, rule, record.ended_at)])
 
     async def node(self, status: str) -> None:
         """Accounting-On or Accounting-Off: the edge starts or stops (RFC 2866 5.1)."""
         at = self._clock.wall()
         id = f"{status}-{at:.6f}"
         await self._spool([AccountingRecord(id, id, status, "", at)])
-
-    async def drain(self) -> None:
-        """Deliver the spool for as long as the edge runs."""
-        pause = FIRST_PAUSE_S
-        while True:
-            self._wake.clear()
-            await asyncio.sleep(GATHER_S)
-            try:
-                if await self.deliver_once():
-                    pause = FIRST_PAUSE_S
-                    continue
-                waiting = self._stores.spool.state().records
-            except Unavailable as error:
-                log.event(logger, "spool", level=logging.ERROR, error=str(error))
-                waiting = 1
-            except Exception:  # whatever it is, accounting must not end with it
-                logger.exception("accounting records were not delivered")
-                waiting = 1
-            if waiting:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
-            else:
-                await self._wake.wait()
-
-    async def deliver_once(self) -> int:
-        """Try the oldest batch, sessions side by side, each in order; how many were acknowledged."""
-        async with self._delivering:
-            return await self._deliver_batch()
-
-    async def _deliver_batch(self) -> int:
-        batch = await self._stores.spool.waiting(BATCH, after=self._after)
-        sessions: dict[str, list[Spooled]] = {}
-        for spooled in batch:
-            if spooled.record.session not in self._stuck:
-                sessions.setdefault(spooled.record.session, []).append(spooled)
-        done = await asyncio.gather(*(self._deliver(records) for records in sessions.values()))
-        positions = [position for part in done for position in part]
-        if positions:
-            await self._stores.spool.delivered(positions)
-        if positions or len(batch) < BATCH:
-            self._after = 0
-            self._stuck.clear()
-        else:
-            self._after = batch[-1].position
-            self._stuck.update(sessions)
-        return len(positions)
-
-    async def _deliver(self, records: Sequence[Spooled]) -> list[int]:
-        positions = []
-        for spooled in records:
-            try:
-                await self._sink.send(spooled.record)
-            except Unavailable as error:
-                if spooled.attempts == 0:
-                    log.event(
-                        logger,
-                        "accounting-waits",
-                        level=logging.WARNING,
-                        session=spooled.record.session,
-                        why=str(error),
-                    )
-                await self._stores.spool.failed(spooled.position)
-                break
-            self._metrics.accounting_sent(spooled.record.status)
-            positions.append(spooled.position)
-        return positions
 
     async def _spool(self, records: Sequence[AccountingRecord]) -> None:
         """Return when the records are durable, or when the disk took too long: then they are on their way still."""
@@ -238,7 +167,7 @@ class Accountant:
         except TimeoutError:
             self._metrics.store_failure("accounting record")
             log.event(logger, "store-slow", level=logging.ERROR, what="accounting record", records=len(records))
-        self._wake.set()
+        self.delivery.wake()
 
     async def _try(self, what: str, work: Awaitable[None]) -> None:
         try:
@@ -252,45 +181,70 @@ class Accountant:
         tasks.spawn(self._try(what, work), name=what)
 
 
-def _record(
-    call: Call, status: str, at: float, extra: tuple[tuple[str, str | int | bytes], ...] = (), suffix: str = ""
-) -> AccountingRecord:
-    attributes: list[tuple[str, str | int | bytes]] = [
+def cause_of(status: int) -> str:
+    """Acct-Terminate-Cause (RFC 2866 5.10) of a call that ended with this final response instead of an answer."""
+    return CAUSES.get(status, "User-Error" if status < 500 else "Service-Unavailable")
+
+
+def _record(call: Call, status: str, at: float, *extra: Attribute, suffix: str = "") -> AccountingRecord:
+    attributes: tuple[Attribute, ...] = (
+        ("Acct-Multi-Session-Id", call.multi or call.id),
         ("Calling-Station-Id", f"sip:{call.caller_address}"),
         ("Called-Station-Id", f"sip:{call.callee_address}"),
-        ("Nomad-SIP-Call-Id", call.call_id[:253]),
+        ("Nomad-SIP-Call-Id", call.call_id[:247]),
         ("Nomad-SIP-From-Tag", call.caller.tag[:247]),
         ("Nomad-SIP-To-Tag", call.answered_by[:247]),
+        ("Nomad-SIP-Method", "INVITE"),
         ("Nomad-SIP-Response-Code", call.status),
+        ("Nomad-Direction", call.direction),
+        ("Nomad-Number-Class", call.number_class),
+        ("Nomad-User-Agent", call.user_agent),
+        ("Nomad-Peer", call.peer),
         *(("Class", value) for value in call.grant.classes),
         *extra,
-    ]
-    return AccountingRecord(f"{call.id}-{status}{suffix}", call.id, status, call.user, at, tuple(attributes))
+    )
+    return AccountingRecord(f"{call.id}-{status}{suffix}", call.id, status, call.user, at, _told(attributes))
 
 
-def _stop(call: Call) -> AccountingRecord:
+def _interim(call: Call, now: float) -> AccountingRecord:
+    elapsed = int(now - (call.answered_at or now))
+    return _record(call, "Interim-Update", now, ("Acct-Session-Time", elapsed), suffix=f"-{elapsed}")
+
+
+def _stop(call: Call, rule: str) -> AccountingRecord:
     return _record(
         call,
         "Stop",
         call.ended_at or call.started_at,
-        (
-            ("Acct-Session-Time", round(call.duration_s)),
-            ("Acct-Terminate-Cause", call.terminate_cause or "User-Request"),
-        ),
+        ("Acct-Session-Time", round(call.duration_s)),
+        ("Acct-Terminate-Cause", call.terminate_cause or "User-Request"),
+        ("Nomad-Rule", rule),
     )
 
 
-def _refusal(attempt: Attempted, status: int, at: float) -> AccountingRecord:
-    attributes: tuple[tuple[str, str | int | bytes], ...] = (
+def _refusal(attempt: Attempted, status: int, rule: str, at: float) -> AccountingRecord:
+    attributes: tuple[Attribute, ...] = (
+        ("Acct-Multi-Session-Id", attempt.id),
         ("Calling-Station-Id", f"sip:{attempt.caller}"),
         ("Called-Station-Id", f"sip:{attempt.callee}"),
-        ("Nomad-SIP-Call-Id", attempt.call_id[:253]),
+        ("Nomad-SIP-Call-Id", attempt.call_id[:247]),
+        ("Nomad-SIP-Method", "INVITE"),
         ("Nomad-SIP-Response-Code", status),
+        ("Nomad-Direction", "out"),
+        ("Nomad-Number-Class", attempt.number_class),
+        ("Nomad-User-Agent", attempt.user_agent),
+        ("Nomad-Peer", attempt.peer),
+        ("Nomad-Rule", rule),
         ("Acct-Session-Time", 0),
-        ("Acct-Terminate-Cause", "NAS-Error"),
+        ("Acct-Terminate-Cause", REFUSED),
         *(("Class", value) for value in attempt.grant.classes),
     )
-    return AccountingRecord(f"{attempt.id}-Stop", attempt.id, "Stop", attempt.grant.user, at, attributes)
+    return AccountingRecord(f"{attempt.id}-Stop", attempt.id, "Stop", attempt.grant.user, at, _told(attributes))
+
+
+def _told(attributes: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    """Without empty text, which has no place in an attribute (RFC 2865 5)."""
+    return tuple(pair for pair in attributes if pair[1] not in ("", b""))
 
 
 def _cdr(call: Call, rule: str, reason: str) -> Cdr:

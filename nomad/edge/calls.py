@@ -77,7 +77,8 @@ class Call:
     policy_limit_s: float | None = None  # the policy's part of that, which no AAA server lengthens
     ends_at: float | None = None  # when the limit is reached
     status: int = 0
-    terminate_cause: str = ""
+    terminate_cause: str = ""  # known before the end when the edge itself ends it
+    multi: str = ""  # Acct-Multi-Session-Id, "" when the call belongs to no other
     interim_at: float = 0.0
     refresh_by: float | None = None  # when the session timer has run out (RFC 4028); not kept over a restart
 
@@ -269,6 +270,13 @@ class CallTable:
             if receiver_tag == call.caller.tag and sender_tag in call.callees:
                 return Hop(call, call.callees[sender_tag], call.caller, False)
         raise Reject(481, rule="dialog")
+
+    def family(self, request: Request) -> str:
+        """What links a new call to one in progress (RFC 2866 5.11): the Call-ID, or Replaces (RFC 3891); else ""."""
+        kin = self._by_dialog.get(request.call_id)
+        if kin is None and request.has("replaces"):
+            kin = self._by_dialog.get((request.get("replaces") or "").partition(";")[0].strip(" \t"))
+        return kin[0].multi or kin[0].id if kin else ""
 
     def caller_of(self, response: Response, flow: Flow) -> Leg | None:
         """The caller of the answered call that a repeated 2xx to its INVITE belongs to, None when there is none.

@@ -8,7 +8,7 @@ import logging
 from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.edge.accounting import Accountant
-from nomad.edge.calls import CallTable
+from nomad.edge.calls import Call, CallTable
 from nomad.edge.guard import Guard
 from nomad.edge.proxy import Proxy
 from nomad.edge.switchboard import Switchboard
@@ -70,8 +70,12 @@ class Housekeeping:
             log.event(logger, "store-failed", level=logging.ERROR, what="locations", error=str(error))
 
     async def _interim(self, now: float) -> None:
-        for call in self._calls:
-            period = call.grant.interim_interval_s or self.interim_interval_s
-            if period and call.answered_at is not None and now - max(call.interim_at, call.answered_at) >= period:
-                call.interim_at = now
-                await self._accountant.interim(call, now)
+        due = [call for call in self._calls if self._interim_is_due(call, now)]
+        for call in due:
+            call.interim_at = now
+        if due:
+            await self._accountant.interim(due, now)
+
+    def _interim_is_due(self, call: Call, now: float) -> bool:
+        period = call.grant.interim_interval_s or self.interim_interval_s
+        return bool(period) and call.answered_at is not None and now - max(call.interim_at, call.answered_at) >= period

@@ -13,7 +13,7 @@ from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.config import Config
 from nomad.edge import sessions
-from nomad.edge.accounting import Accountant
+from nomad.edge.accounting import Accountant, cause_of
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
@@ -87,6 +87,7 @@ class Switchboard:
             callee_address=f"{number}@{self._config.domain}",
             number_class=verdict.number_class,
             started_at=self._clock.wall(),
+            multi=self._calls.family(request),
             caller=calling_leg(PHONE, request, incoming.flow),
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
@@ -136,6 +137,7 @@ class Switchboard:
             callee_address=f"{number}@{self._config.domain}",
             number_class="internal",
             started_at=now,
+            multi=self._calls.family(request),
             caller=calling_leg(PBX, request, incoming.flow),
             peer=bindings[0].flow.remote[0],
             user_agent=bindings[0].user_agent,
@@ -196,7 +198,7 @@ class Switchboard:
         finally:
             del self._setups[call.id]
             if call.state is not CallState.ANSWERED:
-                await self._close(call, status=status, cause="User-Error" if status < 500 else "NAS-Error")
+                await self._close(call, status=status, cause=call.terminate_cause or cause_of(status))
 
     def check_session(self, request: Request) -> None:
         """Raises `Reject(422)` when the phones would have to refresh the call too often (RFC 4028 8.1)."""
@@ -279,6 +281,7 @@ class Switchboard:
         setup = self._setups.get(call.id)
         if call.state is not CallState.ANSWERED:
             if setup is not None:
+                call.terminate_cause = cause
                 setup.cancel()
             return
         callee = call.callee()

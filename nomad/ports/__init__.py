@@ -35,6 +35,10 @@ class Unavailable(Exception):
     """Something outside did not do its part; the text says what and why, for the log."""
 
 
+class Undeliverable(Unavailable):
+    """Something outside will not take this, however often it is asked."""
+
+
 class Conflict(Exception):
     """The stored value changed since it was read; read again and retry."""
 
@@ -216,7 +220,7 @@ class AccountingSink(Protocol):
     """Where accounting records go."""
 
     async def send(self, record: AccountingRecord) -> None:
-        """Return when a server acknowledged the record. Raises `Unavailable`."""
+        """Return when a server acknowledged the record. Raises `Unavailable`, `Undeliverable` when it never can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,7 @@ class SpoolState:
 
     records: int
     oldest_at: float | None  # Unix seconds of the oldest waiting record
+    undeliverable: int = 0  # records that were set aside
 
 
 class Spool(Protocol):
@@ -248,8 +253,8 @@ class Spool(Protocol):
     async def delivered(self, positions: Sequence[int]) -> None:
         """Forget records that the server acknowledged."""
 
-    async def failed(self, position: int) -> None:
-        """Count one more attempt."""
+    async def failed(self, positions: Sequence[int], *, final: str = "") -> None:
+        """Count one more attempt; with `final`, the reason, set the records aside: they wait no more, and are kept."""
 
     def state(self) -> SpoolState:
         """What the metrics show; kept in memory, costs nothing."""
@@ -514,6 +519,7 @@ class Status:
     registrations: int
     calls: int
     spool_records: int
+    spool_undeliverable: int = 0
     listens: tuple[str, ...] = ()
     radius: tuple[tuple[str, bool], ...] = field(default=())  # server, up
     pbx: tuple[tuple[str, str], ...] = field(default=())  # name, uri

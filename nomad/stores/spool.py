@@ -24,22 +24,30 @@ CREATE TABLE IF NOT EXISTS spool (
     id TEXT NOT NULL UNIQUE,
     at REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
-    unreadable INTEGER NOT NULL DEFAULT 0,
     data BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS spool_by_age ON spool (at) WHERE NOT unreadable;
+CREATE INDEX IF NOT EXISTS spool_by_time ON spool (at);
+CREATE TABLE IF NOT EXISTS undeliverable (
+    id TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    data BLOB NOT NULL
+);
 """
 APPEND = "INSERT INTO spool (id, at, data) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
-WAITING = "SELECT position, attempts, data FROM spool WHERE position > ? AND NOT unreadable ORDER BY position LIMIT ?"
+WAITING = "SELECT position, attempts, data FROM spool WHERE position > ? ORDER BY position LIMIT ?"
 DELIVERED = "DELETE FROM spool WHERE position = ?"
 FAILED = "UPDATE spool SET attempts = attempts + 1 WHERE position = ?"
-SET_ASIDE = "UPDATE spool SET unreadable = 1 WHERE position = ?"
-COUNT = "SELECT count(*) FROM spool WHERE NOT unreadable"
-OLDEST = "SELECT min(at) FROM spool WHERE NOT unreadable"
+SET_ASIDE = """INSERT OR REPLACE INTO undeliverable (id, at, attempts, why, data)
+    SELECT id, at, attempts + 1, ?, data FROM spool WHERE position = ?"""
+COUNT = "SELECT count(*) FROM spool"
+COUNT_ASIDE = "SELECT count(*) FROM undeliverable"
+OLDEST = "SELECT min(at) FROM spool"
 
 
 class SqliteSpool:
-    """A `Spool`. Records wait until they are delivered; what cannot be read any more is set aside, not deleted."""
+    """A `Spool`. What cannot be delivered, or read any more, moves to the table `undeliverable` of the file."""
 
     def __init__(self, path: Path) -> None:
         self._state = SpoolState(records=0, oldest_at=None)
@@ -69,9 +77,13 @@ class SqliteSpool:
         if rows:
             await self._worker.submit(lambda session: session.delivered(rows))
 
-    async def failed(self, position: int) -> None:
-        """Count one more attempt."""
-        await self._worker.write(FAILED, [(position,)])
+    async def failed(self, positions: Sequence[int], *, final: str = "") -> None:
+        """Count one more attempt; with `final`, the reason, set the records aside."""
+        if final:
+            rows = [(storable(final), position) for position in positions]
+            await self._worker.submit(lambda session: session.set_aside(rows))
+        else:
+            await self._worker.write(FAILED, [(position,) for position in positions])
 
     def state(self) -> SpoolState:
         """How much waits and since when, as of the last commit."""
@@ -94,6 +106,7 @@ class _SpoolSession:
             self._connection.executescript(SCHEMA)
             self.begin()
             (self._records,) = self._connection.execute(COUNT).fetchone()
+            (self._aside,) = self._connection.execute(COUNT_ASIDE).fetchone()
             self.commit()
         except BaseException:
             self._connection.close()
@@ -101,13 +114,16 @@ class _SpoolSession:
 
     def begin(self) -> None:
         self._change = 0
+        self._set_aside = False
         self._connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         (oldest_at,) = self._connection.execute(OLDEST).fetchone()
+        if self._set_aside:
+            (self._aside,) = self._connection.execute(COUNT_ASIDE).fetchone()
         self._connection.execute("COMMIT")
         self._records += self._change
-        self._note(SpoolState(records=self._records, oldest_at=oldest_at))
+        self._note(SpoolState(records=self._records, oldest_at=oldest_at, undeliverable=self._aside))
 
     def rollback(self) -> None:
         if self._connection.in_transaction:
@@ -125,6 +141,11 @@ class _SpoolSession:
     def delivered(self, rows: Sequence[tuple[int]]) -> None:
         self._change -= self._connection.executemany(DELIVERED, rows).rowcount
 
+    def set_aside(self, rows: Sequence[tuple[str, int]]) -> None:
+        self._connection.executemany(SET_ASIDE, rows)
+        self._change -= self._connection.executemany(DELIVERED, [(position,) for _, position in rows]).rowcount
+        self._set_aside = True
+
     def waiting(self, limit: int, after: int) -> list[Spooled]:
         spooled = []
         for position, attempts, data in self._connection.execute(WAITING, (after, limit)).fetchall():
@@ -132,5 +153,5 @@ class _SpoolSession:
                 spooled.append(Spooled(position, unpack_record(data), attempts))
             except ValueError as error:
                 logger.error("spool: record at position %d cannot be read and is set aside: %s", position, error)
-                self._change -= self._connection.execute(SET_ASIDE, (position,)).rowcount
+                self.set_aside([(f"cannot be read: {error}", position)])
         return spooled

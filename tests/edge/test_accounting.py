@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
 import pytest
 
 from nomad import tasks
-from nomad.edge.accounting import BATCH, GATHER_S, Accountant, Attempted, Stores
+from nomad.edge.accounting import Accountant, Attempted, Stores, cause_of
 from nomad.edge.calls import Call, CallState, Leg, thaw
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
@@ -26,11 +25,13 @@ class Bench:
         self.spool, self.cdrs, self.calls, self.sink = MemorySpool(), MemoryCdrs(), MemoryCalls(), FakeSink()
         self.usage = Usage()
         self.clock = LoopClock()
+        self.metrics = Metrics()
+        self.metrics.watch(spool=self.spool.state)
         self.accountant = Accountant(
             Stores(self.spool, self.cdrs, self.calls),
             self.sink,
             clock=self.clock,
-            metrics=Metrics(),
+            metrics=self.metrics,
             usage=self.usage,
             account_refused=refused,
         )
@@ -96,7 +97,7 @@ async def test_records_of_a_call(bench: Bench) -> None:
     call = bench.answer(bench.call())
     await bench.accountant.started(call)
     assert thaw(bench.calls.calls["c1"]) == call
-    await bench.accountant.interim(call, (call.answered_at or 0) + 10.9)
+    await bench.accountant.interim([call], (call.answered_at or 0) + 10.9)
     bench.end(call).terminate_cause = "User-Request"
     await bench.accountant.ended(call)
     await asyncio.sleep(0)
@@ -109,12 +110,16 @@ async def test_records_of_a_call(bench: Bench) -> None:
         call.answered_at,
     )
     assert start.attributes == (
+        ("Acct-Multi-Session-Id", "c1"),
         ("Calling-Station-Id", "sip:alice@x"),
         ("Called-Station-Id", "sip:1000@x"),
         ("Nomad-SIP-Call-Id", "c1@phone"),
         ("Nomad-SIP-From-Tag", "from"),
         ("Nomad-SIP-To-Tag", "to"),
+        ("Nomad-SIP-Method", "INVITE"),
         ("Nomad-SIP-Response-Code", 200),
+        ("Nomad-Direction", "out"),
+        ("Nomad-Number-Class", "internal"),
         ("Class", b"\x00\xff"),
         ("Class", b"two"),
     )
@@ -153,108 +158,54 @@ def test_refused_attempt_is_accounted_when_asked_for() -> None:
         await bench.accountant.refused(attempt, status=403, rule="class", reason="no")
         (spooled,) = await bench.spool.waiting(10)
         assert (spooled.record.status, spooled.record.session) == ("Stop", "r1")
-        assert dict(spooled.record.attributes)["Acct-Session-Time"] == 0
+        told = dict(spooled.record.attributes)
+        assert (told["Acct-Session-Time"], told["Nomad-SIP-Response-Code"]) == (0, 403)
+        assert (told["Acct-Terminate-Cause"], told["Nomad-Rule"]) == ("NAS-Request", "class")
+        assert (told["Nomad-Number-Class"], told["Nomad-Direction"]) == ("premium", "out")
         assert [(cdr.rule, cdr.result, cdr.started_at) for cdr in bench.cdrs.all] == [("class", "refused", 5.0)]
 
     virtually(scenario, refused=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (487, "User-Request"), (486, "Host-Request"), (480, "Host-Request"), (603, "Host-Request"),
+        (404, "User-Error"), (488, "User-Error"), (500, "Service-Unavailable"), (503, "Service-Unavailable"),
+    ],
+)  # fmt: skip
+def test_failed_call_is_accounted_when_asked_for(status: int, cause: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        call = bench.end(bench.call(), seconds=7.0, status=status)
+        call.terminate_cause = cause_of(status)
+        await bench.accountant.ended(call, rule="pbx")
+        (spooled,) = await bench.spool.waiting(10)
+        told = dict(spooled.record.attributes)
+        assert (spooled.record.status, told["Acct-Session-Time"]) == ("Stop", 0)
+        assert (told["Nomad-SIP-Response-Code"], told["Acct-Terminate-Cause"]) == (status, cause)
+        assert (told["Nomad-Rule"], "Nomad-SIP-To-Tag" in told) == ("pbx", False)
+
+    virtually(scenario, refused=True)
+
+
+async def test_interim_updates_of_many_calls_become_durable_at_once(bench: Bench) -> None:
+    calls = [bench.answer(bench.call(f"c{number}")) for number in range(50)]
+    appended: list[int] = []
+    append = bench.spool.append
+
+    async def counted(records: Sequence[AccountingRecord]) -> None:
+        appended.append(len(records))
+        await append(records)
+
+    bench.spool.append = counted  # type: ignore[method-assign]
+    await bench.accountant.interim(calls, bench.clock.wall() + 60)
+    assert appended == [50]
 
 
 async def test_node_records_have_sessions_of_their_own(bench: Bench) -> None:
     await bench.accountant.node("Accounting-On")
     (spooled,) = await bench.spool.waiting(10)
     assert (spooled.record.status, spooled.record.user) == ("Accounting-On", "")
-
-
-async def test_sessions_are_delivered_side_by_side_each_in_order(bench: Bench) -> None:
-    await bench.fill(3)
-    bench.sink.refuse = {"s1"}
-    assert await bench.accountant.deliver_once() == 4
-    assert [spooled.record.id for spooled in await bench.spool.waiting(10)] == ["s1-Start", "s1-Stop"]
-    assert [spooled.attempts for spooled in await bench.spool.waiting(10)] == [1, 0]
-    bench.sink.refuse.clear()
-    assert await bench.accountant.deliver_once() == 2
-    for number in range(3):
-        assert [r.status for r in bench.sink.received if r.session == f"s{number}"] == ["Start", "Stop"]
-
-
-def test_two_deliverers_send_nothing_twice() -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.fill(5)
-        bench.sink.delay_s = 0.5
-        drain = asyncio.create_task(bench.accountant.drain())
-        await asyncio.sleep(0.2)
-        while await bench.accountant.deliver_once():  # as `Edge.stop` does
-            pass
-        drain.cancel()
-        assert len(bench.sink.received) == 10
-
-    virtually(scenario)
-
-
-def test_records_that_nobody_takes_do_not_hold_up_the_rest() -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.fill(2 * BATCH, name="poison")
-        await bench.fill(10, name="good")
-        await bench.spool.append([AccountingRecord("poison0-late", "poison0", "Stop", "alice", 2.0)])
-        bench.sink.refuse = {f"poison{number}" for number in range(2 * BATCH)}
-        drain = asyncio.create_task(bench.accountant.drain())
-        await asyncio.sleep(120)
-        assert len(bench.sink.received) == 20
-        assert bench.sink.tries < 20 * 4 * BATCH
-        bench.sink.refuse.clear()
-        await asyncio.sleep(120)
-        drain.cancel()
-        assert bench.spool.state().records == 0
-        assert [r.id for r in bench.sink.received if r.session == "poison0"] == [
-            "poison0-Start",
-            "poison0-Stop",
-            "poison0-late",
-        ]
-        assert len({r.id for r in bench.sink.received}) == len(bench.sink.received)
-
-    virtually(scenario)
-
-
-def test_retries_become_rare_and_a_new_record_does_not_wait_for_the_old_ones() -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.fill(1)
-        bench.sink.down = True
-        drain = asyncio.create_task(bench.accountant.drain())
-        await asyncio.sleep(GATHER_S + 0.01)
-        assert bench.sink.tries == 1
-        await asyncio.sleep(60)
-        tries = bench.sink.tries
-        await asyncio.sleep(150)
-        assert bench.sink.tries - tries <= 10
-        bench.sink.down = False
-        await asyncio.sleep(16)
-        assert len(bench.sink.received) == 2
-        await bench.fill(1, name="new")
-        await bench.accountant.node("Accounting-On")
-        await asyncio.sleep(GATHER_S + 0.05)
-        assert len(bench.sink.received) == 5
-        drain.cancel()
-
-    virtually(scenario)
-
-
-def test_bug_in_delivery_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(bench: Bench) -> None:
-        async def broken(record: AccountingRecord) -> None:
-            raise KeyError("a bug")
-
-        send, bench.sink.send = bench.sink.send, broken  # type: ignore[method-assign]
-        await bench.fill(1)
-        drain = asyncio.create_task(bench.accountant.drain())
-        await asyncio.sleep(1)
-        bench.sink.send = send  # type: ignore[method-assign]
-        await asyncio.sleep(5)
-        assert len(bench.sink.received) == 2
-        drain.cancel()
-
-    with caplog.at_level(logging.ERROR):
-        virtually(scenario)
-    assert "were not delivered" in caplog.text
 
 
 async def test_call_is_forgotten_even_when_its_record_is_lost(bench: Bench) -> None:
@@ -271,4 +222,4 @@ async def test_bytes_that_are_no_text_pass(bench: Bench) -> None:
     call.caller.tag = "\udcff" * 300
     await bench.accountant.started(call)
     await bench.accountant.ended(bench.end(call))
-    assert await bench.accountant.deliver_once() == 2
+    assert await bench.accountant.delivery.deliver_once() == 2

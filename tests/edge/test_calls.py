@@ -194,3 +194,20 @@ def test_restored_call_keeps_its_limit_and_ends_at_the_latest() -> None:
     assert table.overdue(4999.0) == []
     assert table.overdue(5000.0) == [endless]
     assert table.find(request("to", "from"), None).call is limited
+
+
+def test_calls_that_belong_together() -> None:
+    table = CallTable()
+    first = answered(table, call("c1"))
+    forked = request("from2", "")  # a PBX that keeps the Call-ID
+    assert table.family(forked) == "c1"
+    table.open(call("c2", multi=table.family(forked)))
+    transfer = request("other", "", call_id="new@phone")
+    assert table.family(transfer) == ""
+    transfer.add("replaces", " id@phone ;to-tag=to;from-tag=from")
+    assert table.family(transfer) == "c1"
+    third = call("c3", call_id="new@phone", multi=table.family(transfer))
+    table.open(third)
+    assert table.family(request("x", "", call_id="new@phone")) == "c1"  # the family, not the nearest
+    assert thaw(freeze(third, 0.0)).multi == "c1"
+    assert first.multi == ""

@@ -21,6 +21,7 @@ from nomad.ports import (
     SpoolState,
     Target,
     Unavailable,
+    Undeliverable,
     UsageQuery,
     UserUsage,
 )
@@ -88,6 +89,7 @@ class FakeSink:
         self.down = False
         self.delay_s = 0.0
         self.refuse: set[str] = set()
+        self.hopeless: set[str] = set()  # ids of records that can never be sent
         self.received: list[AccountingRecord] = []
         self.tries = 0
 
@@ -96,6 +98,8 @@ class FakeSink:
         self.tries += 1
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if record.id in self.hopeless:
+            raise Undeliverable("does not fit into a packet")
         if self.down or record.session in self.refuse:
             raise Unavailable("no accounting server answered")
         self.received.append(record)
@@ -112,6 +116,7 @@ class MemorySpool:
         self.down = False
         self.delay_s = 0.0
         self.records: dict[int, Spooled] = {}
+        self.aside: dict[str, str] = {}  # why, by record id
         self._ids: set[str] = set()
         self._next = 1
 
@@ -137,15 +142,21 @@ class MemorySpool:
         for position in positions:
             self._ids.discard(self.records.pop(position).record.id)
 
-    async def failed(self, position: int) -> None:
-        """Count."""
+    async def failed(self, positions: Sequence[int], *, final: str = "") -> None:
+        """Count, or set aside."""
         self._check()
-        known = self.records[position]
-        self.records[position] = Spooled(position, known.record, known.attempts + 1)
+        for position in positions:
+            known = self.records[position]
+            self.records[position] = Spooled(position, known.record, known.attempts + 1)
+            if final:
+                self.aside[known.record.id] = final
+        if final:
+            await self.delivered(positions)
 
     def state(self) -> SpoolState:
         """How much waits."""
-        return SpoolState(len(self.records), min((each.record.at for each in self.records.values()), default=None))
+        oldest_at = min((each.record.at for each in self.records.values()), default=None)
+        return SpoolState(len(self.records), oldest_at, len(self.aside))
 
     def _check(self) -> None:
         if self.down:

@@ -148,7 +148,7 @@ class Rig:
     def start(self) -> None:
         """Begin to deliver accounting and to keep house."""
         self._jobs = [
-            asyncio.create_task(self.accountant.drain()),
+            asyncio.create_task(self.accountant.delivery.drain()),
             asyncio.create_task(self.housekeeping.run()),
         ]
 

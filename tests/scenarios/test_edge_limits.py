@@ -321,3 +321,20 @@ async def test_refused_attempts_are_accounted_when_asked_for(rig: Rig) -> None:
     assert [record.status for record in rig.sink.received] == ["Stop", "Stop"]
     assert [dict(r.attributes)["Acct-Session-Time"] for r in rig.sink.received] == [0, 0]
     assert [dict(r.attributes)["Nomad-SIP-Response-Code"] for r in rig.sink.received] == [403, 486]
+    causes = [dict(r.attributes)["Acct-Terminate-Cause"] for r in rig.sink.received]
+    assert causes == ["NAS-Request", "Host-Request"]
+
+
+@on_rig(accounting=Accounting(refused=True))
+async def test_a_call_that_is_ended_while_it_rings_says_by_whom(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    sent = await phone.invite("1000")
+    invite = await rig.pbx.request("INVITE")
+    rig.pbx.reply(invite, 180)
+    await phone.response(180)
+    assert await rig.console.hangup(rig.call().id)
+    phone.ack(sent, await phone.response(487))
+    await asyncio.sleep(1)
+    (stop,) = rig.sink.received
+    told = dict(stop.attributes)
+    assert (told["Nomad-SIP-Response-Code"], told["Acct-Terminate-Cause"]) == (487, "Admin-Reset")

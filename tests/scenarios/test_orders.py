@@ -52,7 +52,7 @@ class Talk:
         """Stop records that reached the RADIUS server, once the spool is empty."""
         await tasks.drain(2.0)  # what the edge does meanwhile
         while self.edge.spool.state().records:
-            await self.edge.accountant.deliver_once()
+            await self.edge.accountant.delivery.deliver_once()
         lines = (self.folder / "detail.jsonl").read_text().splitlines()
         return [record for record in map(json.loads, lines) if record["Acct-Status-Type"] == "Stop"]
 

@@ -21,6 +21,7 @@ from nomad.ports import (
     PolicyStore,
     Registration,
     Spool,
+    SpoolState,
     UsageQuery,
     UserUsage,
 )
@@ -330,9 +331,15 @@ class SpoolContract:
     async def test_attempts_are_counted(self, store: Spool) -> None:
         await store.append([record(1), record(2)])
         position = (await store.waiting(1))[0].position
-        await store.failed(position)
-        await store.failed(position)
-        assert [each.attempts for each in await store.waiting(10)] == [2, 0]
+        await store.failed([position])
+        await store.failed([each.position for each in await store.waiting(10)])
+        assert [each.attempts for each in await store.waiting(10)] == [2, 1]
+
+    async def test_a_record_that_is_set_aside_waits_no_more(self, store: Spool) -> None:
+        await store.append([record(1), record(2)])
+        await store.failed([(await store.waiting(1))[0].position], final="too long")
+        assert [each.record for each in await store.waiting(10)] == [record(2)]
+        assert store.state() == SpoolState(1, 1002.0, undeliverable=1)
 
     async def test_state_follows(self, store: Spool) -> None:
         assert (store.state().records, store.state().oldest_at) == (0, None)

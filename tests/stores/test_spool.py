@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nomad.ports import Unavailable
+from nomad.stores.encoding import unpack_record
 from nomad.stores.spool import SqliteSpool
 from tests.stores.contract import SpoolContract
 from tests.stores.samples import record
@@ -35,7 +36,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     await spool.append([record(1), record(2), record(3)])
     first, second, _ = await spool.waiting(10)
     await spool.delivered([first.position])
-    await spool.failed(second.position)
+    await spool.failed([second.position])
     await spool.close()
 
     again = SqliteSpool(path)
@@ -85,11 +86,33 @@ async def test_a_record_that_cannot_be_read_does_not_block_the_others(tmp_path: 
     connection.close()
     await spool.open()
     assert [each.record.id for each in await spool.waiting(10)] == ["s2-Start"]
-    assert spool.state().records == 1
+    assert (spool.state().records, spool.state().undeliverable) == (1, 1)
     await spool.close()
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT unreadable FROM spool WHERE id = 's1-Start'").fetchone() == (1,)
+        ((id, why),) = connection.execute("SELECT id, why FROM undeliverable").fetchall()
     connection.close()
+    assert id == "s1-Start"
+    assert why.startswith("cannot be read: ")
+
+
+async def test_what_was_set_aside_is_kept_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    spool = SqliteSpool(path)
+    await spool.open()
+    await spool.append([record(1), record(2)])
+    await spool.failed([each.position for each in await spool.waiting(1)], final="does not fit: \udcff")
+    await spool.close()
+    await spool.open()
+    assert (spool.state().records, spool.state().undeliverable) == (1, 1)
+    await spool.append([record(1)])  # somebody puts it back by hand, and it fails again
+    await spool.failed([each.position for each in await spool.waiting(10)], final="still")
+    assert (spool.state().records, spool.state().undeliverable) == (0, 2)
+    await spool.close()
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT id, attempts, why, data FROM undeliverable ORDER BY id").fetchall()
+    connection.close()
+    assert [row[:3] for row in found] == [("s1-Start", 1, "still"), ("s2-Start", 1, "still")]
+    assert unpack_record(found[0][3]) == record(1)
 
 
 async def test_a_closed_spool_is_unavailable(spool: SqliteSpool) -> None:
