@@ -333,6 +333,8 @@ async def test_a_call_that_is_ended_while_it_rings_says_by_whom(rig: Rig) -> Non
     rig.pbx.reply(invite, 180)
     await phone.response(180)
     assert await rig.console.hangup(rig.call().id)
+    rig.pbx.reply(await rig.pbx.request("CANCEL"), 200)
+    rig.pbx.reply(invite, 487)
     phone.ack(sent, await phone.response(487))
     await asyncio.sleep(1)
     (stop,) = rig.sink.received
