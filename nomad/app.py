@@ -29,12 +29,16 @@ from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
 from nomad.edge.names import Names
 from nomad.edge.nonce import NonceSigner
+from nomad.edge.notices import Notices
+from nomad.edge.notices import Parts as NoticeParts
 from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
 from nomad.edge.policy import Ruleset
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.sides import Lines, Sides
+from nomad.edge.subscriptions import ID_PREFIX, Subscriptions
+from nomad.edge.subscriptions import thaw as thaw_subscription
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
@@ -151,6 +155,7 @@ class Edge:
         self.dispatcher.scanners = scanners
         self.dispatcher.countries = countries
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
+        self.notices.configure(config.events)
         self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
         self.config = config
         self.metrics.reloaded(True)
@@ -168,6 +173,9 @@ class Edge:
         await self._open_radius()
         await self._open_guard(trunks)
         self.calls = CallTable()
+        self.subscriptions = Subscriptions(
+            limit=config.events.max_subscriptions, per_person=config.events.max_per_person
+        )
         self.usage = Usage(ruleset.timezone)
         self.accountant = Accountant(
             Stores(self.spool, self.cdrs, self._live_calls),
@@ -190,6 +198,7 @@ class Edge:
             domains=config.domains,
             recorder=self.auditor,
             forget=self.verdicts.forget,
+            drop=self.notices.drop,
         )
         self._jobs = [
             asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),
@@ -290,6 +299,12 @@ class Edge:
             metrics=self.metrics,
             new_id=self._names.id,
         )
+        self.notices = Notices(
+            config.events,
+            NoticeParts(sides, logins, proxy, self.subscriptions, self._live_calls),
+            clock=clock,
+            new_id=self._names.id,
+        )
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
             nonces=NonceSigner(nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
@@ -305,9 +320,9 @@ class Edge:
                 registrar=Registrar(sip, locations=self.locations, own=own, clock=clock),
                 locations=self.locations,
                 calls=self.calls,
-                sides=sides,
-                logins=logins,
+                subscriptions=self.subscriptions,
                 switchboard=self.switchboard,
+                notices=self.notices,
                 proxy=proxy,
                 accountant=self.accountant,
                 usage=self.usage,
@@ -326,6 +341,7 @@ class Edge:
             calls=self.calls,
             proxy=proxy,
             switchboard=self.switchboard,
+            notices=self.notices,
             accountant=self.accountant,
             locations=self.locations,
             guard=self.guard,
@@ -336,13 +352,16 @@ class Edge:
         pending.hand_over(self.dispatcher)
 
     async def _restore(self) -> int:
-        """Take in the calls that were in progress when the last process ended."""
+        """Take in the calls and subscriptions that were there when the last process ended; how many calls."""
         now = self._clock.wall()
         midnight = self.usage.midnight(now)
         self.usage.load(await self.cdrs.query(CdrQuery(since=midnight, limit=1_000_000)), now)
         restored = 0
         for stored in await self._live_calls.load():
             try:
+                if stored.id.startswith(ID_PREFIX):
+                    self.subscriptions.restore(thaw_subscription(stored))
+                    continue
                 call = thaw(stored)
             except ValueError as error:
                 log.event(logger, "call-lost", level=logging.ERROR, id=stored.id, why=str(error))
@@ -356,6 +375,7 @@ class Edge:
         self.metrics.watch(
             registrations=lambda: self.locations.bindings,
             calls=lambda: self.calls.live,
+            subscriptions=lambda: len(self.subscriptions),
             bans=lambda: self.guard.banned(self._clock.monotonic()),
             locks=lambda: len(self.locks),
             spool=self.spool.state,
@@ -380,6 +400,7 @@ class Edge:
             wardens=Wardens(self.locks, self.audit_log, self.auditor),
             clock=self._clock,
             forget=self.verdicts.forget,
+            drop=self.notices.drop,
         )
         self._admin_url = ""
         if config.admin.listen:

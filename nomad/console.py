@@ -72,8 +72,9 @@ class EdgeConsole:
         wardens: Wardens,
         clock: Clock,
         forget: Callable[[Sequence[str]], object] = len,
+        drop: Callable[[str], object] = len,
     ) -> None:
-        """`forget` empties what is remembered of people's logins (`edge/verdicts.py`)."""
+        """`forget` empties what is remembered of people's logins, `drop` ends the subscriptions of a person."""
         self._knobs = knobs
         self._calls = calls
         self._switchboard = switchboard
@@ -86,6 +87,7 @@ class EdgeConsole:
         self._recorder = wardens.recorder
         self._clock = clock
         self._forget = forget
+        self._drop = drop
         self._started_at = clock.wall()
 
     async def status(self) -> Status:
@@ -160,6 +162,7 @@ class EdgeConsole:
     async def _kick(self, user: str) -> int:
         self._forget([user])
         bindings = await self._unregister(user)
+        self._drop(user)
         calls = [call for call in self._calls if call.user == user]
         for call in calls:
             await self._switchboard.hang_up(call, cause="Admin-Reset")

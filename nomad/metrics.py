@@ -273,13 +273,20 @@ class Metrics:
         *,
         registrations: Callable[[], float] | None = None,
         calls: Callable[[], float] | None = None,
+        subscriptions: Callable[[], float] | None = None,
         bans: Callable[[], float] | None = None,
         locks: Callable[[], float] | None = None,
         spool: Callable[[], SpoolState] | None = None,
         radius: Callable[[], Iterable[tuple[str, bool]]] | None = None,
     ) -> None:
         """Tell where the gauges are read; `radius` gives each server and whether it is up."""
-        named = {"registrations": registrations, "calls": calls, "bans": bans, "locks": locks}
+        named = {
+            "registrations": registrations,
+            "calls": calls,
+            "subscriptions": subscriptions,
+            "bans": bans,
+            "locks": locks,
+        }
         self._gauges.update({name: read for name, read in named.items() if read is not None})
         if spool is not None:
             self._spool = spool
@@ -307,6 +314,7 @@ class Metrics:
         age = max(0.0, self._wall() - spool.oldest_at) if spool.oldest_at is not None else 0.0
         yield _gauge("nomad_registrations", "Registered contacts", self._read("registrations"))
         yield _gauge("nomad_calls_active", "Calls in progress", self._read("calls"))
+        yield _gauge("nomad_subscriptions", "Subscriptions in force", self._read("subscriptions"))
         yield _gauge("nomad_bans_active", "Banned addresses", self._read("bans"))
         yield _gauge("nomad_accounts_locked", "Locked accounts", self._read("locks"))
         yield _gauge("nomad_accounting_spool_records", "Records that no server has acknowledged", spool.records)

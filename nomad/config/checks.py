@@ -220,6 +220,11 @@ def _check_admin(config: Config) -> list[str]:
         except ValueError:
             problems.append(f"guard.never_ban[{place}]: '{text}' is no address or network")
     problems += _check_guard(config)
+    problems += [
+        f"events.{key}: must be above 0; events.enabled = false switches such requests off"
+        for key in ("max_subscriptions", "max_per_person", "requests_per_minute")
+        if getattr(config.events, key) <= 0
+    ]
     if config.admin.listen:
         try:
             host, _ = split_host_port(config.admin.listen, 8080)

@@ -243,6 +243,19 @@ class Guard(Struct, frozen=True):
     """Requests of one address that may come at once."""
 
 
+class Events(Struct, frozen=True):
+    """Requests outside of calls: subscriptions and their news, presence, messages."""
+
+    enabled: bool = True
+    """Whether SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE and REFER pass outside of calls; false: 405."""
+    max_subscriptions: int = 50_000
+    """Subscriptions at once; more get 503."""
+    max_per_person: int = 100
+    """Subscriptions of one person at once; more get 403. A phone has one for each lamp."""
+    requests_per_minute: int = 240
+    """Such requests of one person; more get 503. Refreshes do not count."""
+
+
 class Admin(Struct, frozen=True):
     """Console API, /healthz, /metrics, /metrics/users."""
 
@@ -274,6 +287,7 @@ class Config(Struct, frozen=True):
     store: Store = Store()
     accounting: Accounting = Accounting()
     guard: Guard = Guard()
+    events: Events = Events()
     admin: Admin = Admin()
     folder: str = ""
     """Where relative file names start; set by `load` to the folder of the file."""

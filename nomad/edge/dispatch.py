@@ -16,17 +16,19 @@ from nomad.edge import loops
 from nomad.edge.accounting import Accountant, Attempted
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
-from nomad.edge.calls import CallTable, Hop
-from nomad.edge.guard import ALLOW, Guard, check_sanity
-from nomad.edge.logins import Logins
+from nomad.edge.calls import CallTable, Leg
+from nomad.edge.guard import ALLOW, METHODS, Guard, check_sanity
+from nomad.edge.notices import METHODS as NOTICES
+from nomad.edge.notices import Notices
 from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, decide
-from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay
+from nomad.edge.proxy import PBX, PHONE, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.routing import called_party
 from nomad.edge.scanners import Scanners
-from nomad.edge.sides import Incoming, Sides
+from nomad.edge.sides import Incoming
+from nomad.edge.subscriptions import Subscriptions, Way
 from nomad.edge.switchboard import Switchboard
-from nomad.edge.trunks import Trunk, Trunks
+from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
 from nomad.ports import Countries, LocationStore, Signalling, Unavailable
@@ -55,8 +57,9 @@ logger = logging.getLogger(__name__)
 
 BRANCH_EVENTS = (ResponseArrived, BranchTimedOut, BranchFailed, CancelArrived)
 RETRY_AFTER_S = 10
+ALLOW_CALLS = ", ".join(method for method in METHODS if method not in NOTICES)
 QUIET = frozenset({"challenge", "nonce"})  # every login has one; not worth an info line
-NEEDS_DIALOG = frozenset({"BYE", "UPDATE", "INFO", "PRACK", "NOTIFY", "REFER"})
+NEEDS_DIALOG = frozenset({"BYE", "UPDATE", "INFO", "PRACK"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,9 @@ class Parts:
     registrar: Registrar
     locations: LocationStore
     calls: CallTable
-    sides: Sides
-    logins: Logins
+    subscriptions: Subscriptions
     switchboard: Switchboard
+    notices: Notices
     proxy: Proxy
     accountant: Accountant
     usage: Usage
@@ -157,11 +160,17 @@ class Dispatcher:
         own_route = self._pop_own_routes(request)
         loops.check(request, flow, self._parts.own)
         if request.to.tag and method != "REGISTER":
-            await self._within_call(incoming, relay, own_route)
-        elif method in NEEDS_DIALOG:
+            way = self._parts.subscriptions.find(request, flow, own_route)
+            if way is None:
+                await self._within_call(incoming, relay, own_route)
+            else:
+                await self._within_subscription(incoming, relay, way)
+        elif method in NEEDS_DIALOG or (method == "NOTIFY" and trunk is None):  # nobody subscribed (RFC 6665 4.1.3)
             raise Reject(481, rule="dialog")
         elif method == "OPTIONS":
-            self._answer(incoming, 200, headers=(("Allow", ALLOW), ("Accept", "application/sdp")))
+            self._answer(incoming, 200, headers=(("Allow", self._allow), ("Accept", "application/sdp")))
+        elif method in NOTICES and not self._parts.notices.enabled:
+            raise Reject(405, headers=(("Allow", self._allow),), rule="method", why=method)
         elif self.draining:
             raise Reject(503, "Going down, please use another server", retry_after=RETRY_AFTER_S, rule="draining")
         elif request.has("route"):
@@ -191,25 +200,42 @@ class Dispatcher:
         self._parts.switchboard.check_session(request)
         if not identity.owns(request.from_.uri):
             raise Reject(403, "This From address is not yours", rule="from", why=request.from_.uri.address)
+        if request.method in NOTICES:
+            await self._notice(incoming, relay, identity, ruleset)
+            return
         number = await self._number_of(request.uri)
         relay.check_cancelled()
         verdict = self._verdict(incoming, identity, number, ruleset)
         if not verdict.allowed:
             await self._refused_by_policy(incoming, identity, number, verdict, policy=ruleset.version)
-        trunk = self.trunks.for_number(number)
         switchboard = self._parts.switchboard
-        if request.method == "INVITE":
-            call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.version)
-            await switchboard.call_out(incoming, relay, call, number=number, trunk=trunk)
+        call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.version)
+        await switchboard.call_out(incoming, relay, call, number=number, trunk=self.trunks.for_number(number))
+
+    async def _notice(self, incoming: Incoming, relay: Relay, identity: Identity, ruleset: Ruleset) -> None:
+        """A person's request that makes no call: about the person, or about a number that the person may call."""
+        request, notices = incoming.request, self._parts.notices
+        method = request.method
+        notices.check_rate(identity.user)
+        if method in ("SUBSCRIBE", "PUBLISH") and identity.owns(request.uri):
+            number = identity.grant.extension or request.uri.unescaped_user
+        elif method == "PUBLISH":
+            raise Reject(403, "This address is not yours", rule="address", why=request.uri.address)
         else:
-            await self._pass_on(incoming, relay, identity, number, trunk)
+            number = await self._number_of(request.uri)
+            self._judge(incoming, identity, number, ruleset)
+        if method == "REFER":
+            await self._judge_transfer(incoming, identity, self._pbx_hosts(), ruleset)
+        await notices.to_pbx(incoming, relay, identity, number=number, trunk=self.trunks.for_number(number))
 
     async def _from_pbx(self, incoming: Incoming, relay: Relay) -> None:
         request = incoming.request
-        if request.method != "INVITE":
-            raise Reject(405, headers=(("Allow", ALLOW),), rule="method", why=f"{request.method} from the PBX")
-        self._parts.switchboard.check_session(request)
-        self._answer(incoming, 100)
+        calls = request.method == "INVITE"
+        if calls:
+            self._parts.switchboard.check_session(request)
+            self._answer(incoming, 100)
+        elif request.method == "PUBLISH":
+            raise Reject(405, headers=(("Allow", self._allow),), rule="method", why="PUBLISH from the PBX")
         called = called_party(request.uri, self._parts.own)
         name = called.number or called.address
         user = await self._parts.locations.find(name)
@@ -217,18 +243,28 @@ class Dispatcher:
             raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=name)
         registration = await self._parts.locations.get(user)
         relay.check_cancelled()
-        await self._parts.switchboard.ring(incoming, relay, registration, called.number or registration.extension)
+        if calls:
+            await self._parts.switchboard.ring(incoming, relay, registration, called.number or registration.extension)
+        else:
+            await self._parts.notices.to_phones(incoming, relay, registration)
 
     async def _within_call(self, incoming: Incoming, relay: Relay, own_route: Uri | None) -> None:
         request = incoming.request
         hop = self._parts.calls.find(request, own_route)
-        await self._check_sender(incoming, hop)
+        await self._check_sender(incoming, hop.sender, hop.call.user, of=f"call {hop.call.id}")
         self._parts.switchboard.check_session(request)
         if request.method == "REFER" and hop.sender.side == PHONE:
-            await self._check_transfer(incoming, hop)
+            identity = Identity(hop.call.grant, frozenset())
+            await self._judge_transfer(incoming, identity, self._pbx_hosts(hop.receiver), self.ruleset)
         if request.method == "INVITE":
             self._answer(incoming, 100)
         await self._parts.switchboard.carry(incoming, relay, hop)
+
+    async def _within_subscription(self, incoming: Incoming, relay: Relay, way: Way) -> None:
+        subscription = way.subscription
+        if await self._check_sender(incoming, way.sender, subscription.user, of=f"subscription {subscription.id}"):
+            self._parts.notices.moved(subscription)
+        await self._parts.notices.carry(incoming, relay, way)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -254,40 +290,47 @@ class Dispatcher:
         self._metrics.refused("scanner")
         self._log(incoming, "scanner", 0, self._clock.monotonic(), why=signature)
 
-    async def _check_sender(self, incoming: Incoming, hop: Hop) -> None:
-        """A request within a call must come from the side that it claims to be from."""
-        sender, flow = hop.sender, incoming.flow
+    async def _check_sender(self, incoming: Incoming, sender: Leg, user: str, *, of: str) -> bool:
+        """A request within a dialog must come from the side that it claims to be from; whether that one moved."""
+        flow = incoming.flow
         if sender.flow == flow:
-            return
+            return False
         if sender.side == PBX:
             if self.trunks.of(flow) is None:
-                raise Reject(403, rule="forged-dialog", why=f"call {hop.call.id}: not from the PBX")
+                raise Reject(403, rule="forged-dialog", why=f"{of}: not from the PBX")
         else:
             identity = await self._identify(incoming)  # the phone moved, or somebody pretends to be it
-            if identity.user != hop.call.user:
-                raise Reject(403, rule="forged-dialog", why=f"call {hop.call.id}: not its user")
+            if identity.user != user:
+                raise Reject(403, rule="forged-dialog", why=f"{of}: not its user")
         sender.flow = flow
+        return True
 
-    async def _check_transfer(self, incoming: Incoming, hop: Hop) -> None:
+    async def _judge_transfer(self, incoming: Incoming, identity: Identity, hosts: set[str], ruleset: Ruleset) -> None:
         """A transfer makes the PBX call in the phone's stead (RFC 3515): the policy judges it like a call."""
         values = incoming.request.get_all("refer-to")
         if len(values) != 1:
             raise Reject(400, "Exactly one Refer-To is needed", rule="transfer")
         target = NameAddr.parse(values[0]).uri
-        if target.scheme in ("sip", "sips") and target.host in self._pbx_hosts(hop):
+        if target.scheme in ("sip", "sips") and target.host in hosts:
             target = Uri.build(target.unescaped_user, self._parts.own.domain)
-        number = await self._number_of(target)
-        identity = Identity(hop.call.grant, frozenset())
-        verdict = self._verdict(incoming, identity, number, self.ruleset, direction=Direction.FORWARD, active_calls=0)
+        self._judge(incoming, identity, await self._number_of(target), ruleset)
+
+    def _judge(self, incoming: Incoming, identity: Identity, number: str, ruleset: Ruleset) -> None:
+        """Raises `Reject` when a person may not call this number, however many calls the person has now."""
+        verdict = self._verdict(incoming, identity, number, ruleset, active_calls=0)
         if not verdict.allowed:
             raise self._policy_refusal(verdict)
 
-    def _pbx_hosts(self, hop: Hop) -> set[str]:
+    def _pbx_hosts(self, party: Leg | None = None) -> set[str]:
         """Where the parties of a PBX are, as phones that transfer a call to one of them name it."""
         hosts = {trunk.uri.host for trunk in self.trunks.all}
-        if hop.receiver.contact:
-            hosts.add(Uri.parse(hop.receiver.contact).host)
+        if party is not None and party.contact:
+            hosts.add(Uri.parse(party.contact).host)
         return hosts
+
+    @property
+    def _allow(self) -> str:
+        return ALLOW if self._parts.notices.enabled else ALLOW_CALLS
 
     async def _number_of(self, uri: Uri) -> str:
         called = called_party(uri, self._parts.own)
@@ -360,14 +403,6 @@ class Dispatcher:
         """Count a refusal by the policy, and the answer to it."""
         self._metrics.policy_refusal(verdict.rule)
         return Reject(verdict.status, verdict.reason, rule=f"policy-{verdict.rule}", why=verdict.why)
-
-    async def _pass_on(self, incoming: Incoming, relay: Relay, identity: Identity, number: str, trunk: Trunk) -> None:
-        """A request that makes no call, such as MESSAGE, to the PBX."""
-        sides = self._parts.sides
-        flow = await sides.connect(trunk)
-        copy = sides.to_pbx(incoming, identity.grant, number, trunk=trunk, flow=flow)
-        retry = self._parts.logins.sign(copy, flow, trunk)
-        await self._parts.proxy.relay(relay, incoming.request, [Branch(copy, flow, PBX)], retry=retry)
 
     def _answer_again(self, response: Response, flow: Flow) -> None:
         """A 2xx to an INVITE of an earlier process, sent again because the ACK died with that one (RFC 6026 7.2)."""

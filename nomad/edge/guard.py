@@ -39,9 +39,10 @@ METHODS = (
     "REFER",
     "MESSAGE",
     "NOTIFY",
+    "SUBSCRIBE",
+    "PUBLISH",
 )
 ALLOW = ", ".join(METHODS)
-KNOWN_ELSEWHERE = frozenset({"SUBSCRIBE", "PUBLISH"})  # standard methods that we do not serve: 405, not 501
 
 
 @dataclass(slots=True)
@@ -233,10 +234,6 @@ def check_sanity(request: Request) -> None:
     """Refuse what no part of the edge could serve (RFC 3261 16.3). Raises `Reject`."""
     method = request.method
     if method not in METHODS:
-        if method == "SUBSCRIBE" and request.to.tag:
-            return  # within a call, as to the progress of a REFER
-        if method in KNOWN_ELSEWHERE:
-            raise Reject(405, headers=(("Allow", ALLOW),), rule="method", why=method)
         raise Reject(501, headers=(("Allow", ALLOW),), rule="method")
     if request.uri.scheme not in ("sip", "sips", "tel"):
         raise Reject(416, rule="scheme")

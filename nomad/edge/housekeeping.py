@@ -10,6 +10,7 @@ from nomad.clock import Clock
 from nomad.edge.accounting import Accountant
 from nomad.edge.calls import Call, CallTable
 from nomad.edge.guard import Guard
+from nomad.edge.notices import Notices
 from nomad.edge.proxy import Proxy
 from nomad.edge.switchboard import Switchboard
 from nomad.ports import LocationStore, Unavailable
@@ -28,6 +29,7 @@ class Housekeeping:
         calls: CallTable,
         proxy: Proxy,
         switchboard: Switchboard,
+        notices: Notices,
         accountant: Accountant,
         locations: LocationStore,
         guard: Guard,
@@ -38,6 +40,7 @@ class Housekeeping:
         self._calls = calls
         self._proxy = proxy
         self._switchboard = switchboard
+        self._notices = notices
         self._accountant = accountant
         self._locations = locations
         self._guard = guard
@@ -61,6 +64,7 @@ class Housekeeping:
             tasks.spawn(self._switchboard.hang_up(call, cause="Lost-Carrier"), name="session timer")
         await self._interim(now)
         self._calls.forget(now)
+        self._notices.expire(now)
         self._proxy.forget(self._clock.monotonic())
         self._guard.forget(self._clock.monotonic())
         try:

@@ -36,8 +36,12 @@ class Orders:
         domains: Sequence[str],
         recorder: Recorder,
         forget: Callable[[Sequence[str]], object] = len,
+        drop: Callable[[str], object] = len,
     ) -> None:
-        """`forget` empties what is remembered of people by name, so that their next login is judged anew."""
+        """`forget` empties what is remembered of people by name, so that their next login is judged anew.
+
+        `drop` ends the subscriptions of a person.
+        """
         self._calls = calls
         self._switchboard = switchboard
         self._accountant = accountant
@@ -45,6 +49,7 @@ class Orders:
         self._domains = tuple(domains)
         self._recorder = recorder
         self._forget_verdicts = forget
+        self._drop = drop
 
     async def disconnect(self, whom: Whom) -> int:
         """End the sessions that fit; how many calls and bindings went. Raises `Unavailable`."""
@@ -119,6 +124,7 @@ class Orders:
                 await self._locations.save(replace(registration, bindings=()))
             except Conflict:
                 continue
+            self._drop(user)
             return len(registration.bindings)
         raise Unavailable(f"registration of {user}: too many writers")
 

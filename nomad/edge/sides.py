@@ -98,16 +98,18 @@ class Sides:
         hide_identity(forwarded)
         return Branch(forwarded, binding.flow, PHONE, binding.instance if binding.reg_id else "")
 
-    def within(self, request: Request, flow: Flow, *, sender: Leg, receiver: Leg) -> Request:
-        """A request within a dialog as its other side gets it.
+    def within(self, request: Request, flow: Flow, *, sender: Leg, receiver: Leg, token: str = "") -> Request:
+        """A request within a dialog as its other side gets it; `token` asks for a Record-Route.
 
         A phone's goes to the remote target by the route of the dialog, whatever the phone wrote there: its Request-URI
         and Route were never judged by the policy, and a PBX may well follow them.
         """
         if sender.side != PHONE or not receiver.contact:
-            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow)
+            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, token=token)
         else:
-            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, uri=receiver.contact)
+            forwarded = self._proxy.copy(
+                request, source=flow, destination=receiver.flow, token=token, uri=receiver.contact
+            )
             forwarded.remove("route")
             for route in receiver.routes:
                 forwarded.add("route", route)

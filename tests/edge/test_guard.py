@@ -181,7 +181,6 @@ def test_a_reload_that_exempts_an_address_lifts_its_ban() -> None:
 @pytest.mark.parametrize(
     ("line", "headers", "status"),
     [
-        ("SUBSCRIBE sip:a@inria.example SIP/2.0", (), 405),
         ("FROBNICATE sip:a@inria.example SIP/2.0", (), 501),
         ("INVITE mailto:a@inria.example SIP/2.0", (), 416),
         ("INVITE sip:a@inria.example SIP/2.0", ("Max-Forwards: 0",), 483),

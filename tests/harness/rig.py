@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from nomad import tasks
-from nomad.config import Accounting, Config, Pbx, Sip
+from nomad.config import Accounting, Config, Events, Pbx, Sip
 from nomad.config import Guard as GuardTable
 from nomad.console import EdgeConsole, Knobs, Wardens
 from nomad.edge.accounting import Accountant, Stores
@@ -29,11 +29,14 @@ from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
 from nomad.edge.nonce import NonceSigner
+from nomad.edge.notices import Notices
+from nomad.edge.notices import Parts as NoticeParts
 from nomad.edge.offers import Offers
 from nomad.edge.policy import Ruleset, compile_policy
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.sides import Lines, Sides
+from nomad.edge.subscriptions import Subscriptions
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.edge.usage import Usage
@@ -100,6 +103,7 @@ class Options:
     guard: GuardTable = field(default_factory=GuardTable)
     accounting: Accounting = field(default_factory=Accounting)
     pbx_transport: str = "udp"
+    events: Events = field(default_factory=Events)
     people: Mapping[str, tuple[str, Grant]] = field(default_factory=lambda: dict(PEOPLE))
 
 
@@ -139,6 +143,7 @@ class Rig:
             sip=options.sip,
             guard=options.guard,
             accounting=options.accounting,
+            events=options.events,
         )
         self.ruleset: Ruleset = compile_policy(options.policy, "policy.toml")
         self._build(survivors)
@@ -200,6 +205,9 @@ class Rig:
         self.locks = Locks(self.stored_locks, config.domains)
         self.signalling = FakeSignalling(self.network, clock, self.guard)
         self.calls = CallTable()
+        self.subscriptions = Subscriptions(
+            limit=config.events.max_subscriptions, per_person=config.events.max_per_person
+        )
         self.usage = Usage(self.ruleset.timezone)
         self.accountant = Accountant(
             Stores(self.spool, self.cdrs, self.live_calls),
@@ -233,6 +241,12 @@ class Rig:
         self.nonces = NonceSigner(
             b"k" * 32, lifetime_s=config.sip.nonce_lifetime_s, random=lambda size: bytes.fromhex(name())[-size:]
         )
+        self.notices = Notices(
+            config.events,
+            NoticeParts(sides, logins, self.proxy, self.subscriptions, self.live_calls),
+            clock=clock,
+            new_id=name,
+        )
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), config.sip.digest_qop),
             nonces=self.nonces,
@@ -248,9 +262,9 @@ class Rig:
                 registrar=Registrar(config.sip, locations=self.locations, own=own, clock=clock),
                 locations=self.locations,
                 calls=self.calls,
-                sides=sides,
-                logins=logins,
+                subscriptions=self.subscriptions,
                 switchboard=self.switchboard,
+                notices=self.notices,
                 proxy=self.proxy,
                 accountant=self.accountant,
                 usage=self.usage,
@@ -270,6 +284,7 @@ class Rig:
             calls=self.calls,
             proxy=self.proxy,
             switchboard=self.switchboard,
+            notices=self.notices,
             accountant=self.accountant,
             locations=self.locations,
             guard=self.guard,
@@ -293,6 +308,7 @@ class Rig:
             spool=self.spool,
             wardens=Wardens(self.locks, self.audit, self.auditor),
             clock=clock,
+            drop=self.notices.drop,
         )
 
     async def _reload(self, by: str) -> str:
