@@ -44,6 +44,7 @@ from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
 from nomad.inputs import (
+    identify,
     inside_addresses,
     load_countries,
     load_ruleset,
@@ -53,10 +54,11 @@ from nomad.inputs import (
     server_tls,
     store_url,
     trusted_addresses,
+    view_of,
 )
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import CdrQuery, Deed, EventHandler, StoredBan, Unavailable
+from nomad.ports import CdrQuery, Deed, EventHandler, PolicyView, Reloaded, StoredBan, Unavailable
 from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
@@ -67,7 +69,7 @@ from nomad.stores.locks import SqlLocks
 from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
-from nomad.stores.sql import SqlCalls, SqlCdrs
+from nomad.stores.sql import SqlCalls, SqlCdrs, SqlPolicies
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint
 from nomad.transport.resolver import DnsResolver
@@ -83,7 +85,8 @@ class Edge:
     """One running edge."""
 
     def __init__(self, config: Config, *, config_path: Path | None = None, clock: Clock | None = None) -> None:
-        self.config = config
+        self.config = self._started_with = config
+        self.restart: tuple[str, ...] = ()  # keys that changed in the file since the start and need a new process
         self.metrics = Metrics(max_users=config.admin.max_metric_users, pseudonymise=config.admin.pseudonymise_users)
         self._config_path = config_path
         self._clock = clock or Clock()
@@ -129,25 +132,25 @@ class Edge:
         """Where the admin API is, "" when it is off."""
         return self._admin_url
 
-    async def reload(self, by: str = "") -> str:
-        """Take up the configuration and policy files again: "" when done, else why nothing changed."""
-        why = await self._reload()
-        self.auditor.record(
-            Deed(by or "edge", "reload-failed" if why else "reload", self.dispatcher.ruleset.source, why)
-        )
-        return why
+    async def reload(self, by: str = "") -> Reloaded:
+        """Take up the configuration and policy files again; on an error nothing changes."""
+        done = await self._reload()
+        deed = "reload-failed" if done.why else "reload"
+        more = (("policy", done.policy.version), ("sha", done.policy.short_sha))
+        self.auditor.record(Deed(by or "edge", deed, self.dispatcher.ruleset.source, done.why, more))
+        return done
 
-    async def _reload(self) -> str:
+    async def _reload(self) -> Reloaded:
         try:
             config = configuration.load(self._config_path) if self._config_path else self.config
-            ruleset = load_ruleset(config)
+            ruleset = await identify(load_ruleset(config), self.policies)
             scanners = load_scanners(config)
             countries = load_countries(config)
             trunks = Trunks(await load_trunks(config, self.resolver))
         except (ConfigError, Unavailable) as error:
             self.metrics.reloaded(False)
             log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))
-            return str(error)
+            return Reloaded(str(error), policy=view_of(self.dispatcher.ruleset))
         self.verdicts.clear()  # RADIUS may say other groups by now, which go with the new rules
         self.usage.timezone = ruleset.timezone
         self.dispatcher.ruleset = ruleset
@@ -159,8 +162,17 @@ class Edge:
         self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
         self.config = config
         self.metrics.reloaded(True)
-        log.event(logger, "reloaded", policy=ruleset.source)
-        return ""
+        self.restart = configuration.needing_restart(self._started_with, config)
+        policy = self._in_force("reloaded", ruleset, restart=", ".join(self.restart))
+        return Reloaded(restart=self.restart, policy=policy)
+
+    def _in_force(self, event: str, ruleset: Ruleset, **more: object) -> PolicyView:
+        """Say which policy counts from now on."""
+        policy = view_of(ruleset)
+        self.metrics.policy_in_force(policy.version, policy.sha)
+        known: dict[str, object] = {"policy": policy.version, "sha": policy.short_sha, "source": policy.source}
+        log.event(logger, event, level=logging.INFO, **known, **more)
+        return policy
 
     # -- starting, step by step ----------------------------------------------------------------------------------
 
@@ -170,6 +182,7 @@ class Edge:
         self.resolver = DnsResolver(clock)
         trunks = Trunks(await load_trunks(config, self.resolver))
         await self._open_stores()
+        ruleset = await identify(ruleset, self.policies)
         await self._open_radius()
         await self._open_guard(trunks)
         self.calls = CallTable()
@@ -208,7 +221,9 @@ class Edge:
         self.disconnect_address = await self.radius.listen(self.orders, self._clock)
         await self._open_admin()
         self.auditor.record(Deed("edge", "start", "edge", more=(("version", __version__),)))
-        log.event(logger, "started", version=__version__, listens=", ".join(self.endpoint.listens), calls=restored)
+        self._in_force(
+            "started", ruleset, version=__version__, listens=", ".join(self.endpoint.listens), calls=restored
+        )
 
     async def _open_stores(self) -> None:
         config = self.config
@@ -226,6 +241,7 @@ class Edge:
         self._closers.append(self.auditor.close)
         self.locks = Locks(SqlLocks(database), config.domains)
         await self.locks.load()
+        self.policies = SqlPolicies(database)
         self.spool = SqliteSpool(config.path(config.store.spool))
         await self.spool.open()
         self._closers.append(self.spool.close)
@@ -390,6 +406,8 @@ class Edge:
                 listens=lambda: tuple(self.endpoint.listens),
                 radius=self.radius.states,
                 pbx=lambda: tuple((trunk.name, trunk.uri.text) for trunk in self.dispatcher.trunks.all),
+                policy=lambda: view_of(self.dispatcher.ruleset),
+                restart=lambda: self.restart,
             ),
             calls=self.calls,
             switchboard=self.switchboard,

@@ -25,8 +25,10 @@ from nomad.ports import (
     Deed,
     LocationStore,
     Lock,
+    PolicyView,
     Recorder,
     Registration,
+    Reloaded,
     Spool,
     Status,
     Unavailable,
@@ -39,12 +41,14 @@ SAVE_ATTEMPTS = 5
 class Knobs:
     """What only the composition root can do or tell."""
 
-    reload: Callable[[str], Awaitable[str]]  # takes who asks for it
+    reload: Callable[[str], Awaitable[Reloaded]]  # takes who asks for it
     drain: Callable[[], None]
     draining: Callable[[], bool]
     listens: Callable[[], tuple[str, ...]]
     radius: Callable[[], tuple[tuple[str, bool], ...]]
     pbx: Callable[[], tuple[tuple[str, str], ...]]
+    policy: Callable[[], PolicyView]
+    restart: Callable[[], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ class EdgeConsole:
             listens=self._knobs.listens(),
             radius=self._knobs.radius(),
             pbx=self._knobs.pbx(),
+            policy=self._knobs.policy(),
+            restart=self._knobs.restart(),
         )
 
     async def registrations(self) -> Sequence[Registration]:
@@ -195,8 +201,8 @@ class EdgeConsole:
         """Call records, newest first."""
         return await self._cdrs.query(query)
 
-    async def reload(self, *, by: str = "") -> str:
-        """Reload configuration and policy: "" when done, else why nothing changed."""
+    async def reload(self, *, by: str = "") -> Reloaded:
+        """Reload configuration and policy; on an error nothing changes."""
         return await self._knobs.reload(by or "admin")
 
     async def drain(self, *, by: str = "") -> None:

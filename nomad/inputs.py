@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from nomad import config as configuration
@@ -15,7 +16,8 @@ from nomad.edge.policy import Ruleset, compile_policy, default_ruleset
 from nomad.edge.scanners import Scanners
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
 from nomad.geoip import GeoIp, NoCountries
-from nomad.ports import Countries, Unavailable
+from nomad.policies import fingerprint, read_policy
+from nomad.ports import Countries, PolicyStore, PolicyView, Unavailable
 from nomad.sip.errors import SipError
 from nomad.sip.uri import Uri
 from nomad.transport.endpoint import source_address
@@ -30,11 +32,24 @@ def load_ruleset(config: Config) -> Ruleset:
     if not config.policy:
         return default_ruleset()
     path = config.path(config.policy)
+    text = read_policy(path)
+    return replace(compile_policy(text, str(path)), sha=fingerprint(text))
+
+
+async def identify(ruleset: Ruleset, store: PolicyStore) -> Ruleset:
+    """The same rules, with the number under which their text was applied; without one when it never was."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return compile_policy(text, str(path))
+        found = await store.find(ruleset.sha) if ruleset.sha else None
+    except Unavailable as error:
+        log.event(logger, "store-failed", level=logging.ERROR, what="policy versions", error=str(error))
+        return ruleset
+    return replace(ruleset, version=str(found.number)) if found else ruleset
+
+
+def view_of(ruleset: Ruleset) -> PolicyView:
+    """A ruleset as people see it."""
+    version = ruleset.version or ("unversioned" if ruleset.sha else "built-in")
+    return PolicyView(version, ruleset.sha, ruleset.source)
 
 
 def load_countries(config: Config) -> Countries:

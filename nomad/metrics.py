@@ -187,6 +187,7 @@ class Metrics:
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
+        self.policy_in_force("built-in", "")
         self._servers: Callable[[], Iterable[tuple[str, bool]]] = tuple
         self._reload_success = 1.0
         self._gauges: dict[str, Callable[[], float]] = {}
@@ -262,6 +263,11 @@ class Metrics:
         """A store did not take a record."""
         self._stores.inc(what)
 
+    def policy_in_force(self, version: str, sha: str) -> None:
+        """Which policy is in force now."""
+        self._in_force = GaugeMetricFamily("nomad_policy_info", "Policy in force", labels=["sha", "version"])
+        self._in_force.add_metric([sha, version], 1.0)
+
     def reloaded(self, success: bool) -> None:
         """The configuration was read again."""
         self._reload_success = float(success)
@@ -326,6 +332,7 @@ class Metrics:
         yield undeliverable
         yield _gauge("nomad_config_last_reload_success", "1 when the last reload was taken", self._reload_success)
         yield self._build
+        yield self._in_force
         servers = GaugeMetricFamily("nomad_radius_server_up", "1 when the server answers", labels=["server"])
         for server, up in self._servers():
             servers.add_metric([server], float(up))

@@ -107,7 +107,7 @@ async def test_edge_serves_as_soon_as_it_has_started(edge: Edge) -> None:
 async def test_reload_takes_up_the_policy_and_keeps_the_old_one_on_failure(edge: Edge, path: Path) -> None:
     policy = path.parent / "policy.toml"
     policy.write_text(POLICY.format(name="second"))
-    assert await edge.reload() == ""
+    assert (await edge.reload()).why == ""
     assert [group.name for group in edge.dispatcher.ruleset.groups] == ["second"]
     kept = edge.dispatcher.ruleset, edge.dispatcher.trunks, edge.config
     for file, text in (
@@ -120,14 +120,14 @@ async def test_reload_takes_up_the_policy_and_keeps_the_old_one_on_failure(edge:
     ):
         before = file.read_text()
         file.write_text(text)
-        assert await edge.reload()
+        assert (await edge.reload()).why
         assert (edge.dispatcher.ruleset, edge.dispatcher.trunks, edge.config) == kept
         file.write_text(before)
     policy.unlink()
-    assert "policy" in await edge.reload()
+    assert "policy" in (await edge.reload()).why
     assert (edge.dispatcher.ruleset, edge.dispatcher.trunks, edge.config) == kept
     policy.write_text('timezone = "Asia/Tokyo"\n' + POLICY.format(name="third"))
-    assert await edge.reload() == ""
+    assert (await edge.reload()).why == ""
     assert str(edge.usage.timezone) == "Asia/Tokyo"
 
 

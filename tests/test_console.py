@@ -69,6 +69,6 @@ async def test_what_is_not_there_cannot_be_ended(rig: Rig) -> None:
 
 @on_rig()
 async def test_reload_and_drain_are_the_composition_root_s(rig: Rig) -> None:
-    assert await rig.console.reload() == ""
+    assert (await rig.console.reload()).why == ""
     await rig.console.drain()
     assert rig.dispatcher.draining

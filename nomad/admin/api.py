@@ -142,8 +142,10 @@ class _Api:
 
     async def reload(self, request: web.Request) -> web.Response:
         await _body(request)
-        why = await self._console.reload(by=who(request))
-        return failure(409, f"nothing changed: {why}") if why else answer({"reloaded": True})
+        done = await self._console.reload(by=who(request))
+        if done.why:
+            return failure(409, f"nothing changed: {done.why}")
+        return answer({"reloaded": True, "restart": done.restart, "policy": done.policy})
 
     async def drain(self, request: web.Request) -> web.Response:
         await _body(request)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nomad.cli import accounts, audit, control, login, records, secret, service
+from nomad.cli import accounts, audit, control, login, records, secret, service, versions
 from nomad.cli.output import Failure, say
 
 app = typer.Typer(
@@ -43,6 +43,11 @@ for command in (
     secret.secret,
 ):
     app.command()(command)
+
+policy = typer.Typer(help="The policy: who may call what, and its versions.", no_args_is_help=True)
+for step in (versions.apply, versions.show, versions.diff, versions.history, versions.rollback):
+    policy.command()(step)
+app.add_typer(policy, name="policy")
 
 
 def main() -> None:

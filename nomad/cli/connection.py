@@ -31,6 +31,10 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 
 
+class Unreachable(Failure):
+    """Nothing listens at the address."""
+
+
 class Edge:
     """One running edge. Every failure is a `Failure` with one clear line."""
 
@@ -77,7 +81,7 @@ class Edge:
         except TimeoutError:
             raise Failure(f"the edge at {self.url} does not answer within {TIMEOUT_S:g} s") from None
         except ConnectionRefusedError:
-            raise Failure(
+            raise Unreachable(
                 f"no edge answers at {self.url}: start one with 'nomad run', or name its address with --admin URL or -c"
             ) from None
         except (OSError, http.client.HTTPException) as error:

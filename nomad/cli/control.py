@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nomad.cli.connection import AdminOption, ConfigOption, JsonOption, connect
-from nomad.cli.output import print_json, print_table, printable
+from nomad.cli.output import print_json, print_table, printable, say
 from nomad.cli.times import duration, local_short
 
 UserOption = Annotated[str, typer.Option("--user", "-u", help="Only this user.")]
@@ -24,6 +24,8 @@ def status(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOp
         ("version", found["version"]),
         ("up since", f"{local_short(found['started_at'])} ({duration(time.time() - found['started_at'])})"),
         ("state", "draining" if found["draining"] else "serving"),
+        ("policy", _policy(found["policy"])),
+        *(("needs a restart", key) for key in found["restart"]),
         ("registrations", str(found["registrations"])),
         ("calls", str(found["calls"])),
         ("accounting waits", f"{found['spool_records']} records"),
@@ -119,12 +121,20 @@ def unban(
 
 def reload(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Read configuration and policy again; on an error nothing changes."""
-    _done(connect(admin, config).post("reload"), "reloaded", as_json)
+    answer = connect(admin, config).post("reload")
+    _done(answer, f"reloaded; policy {_policy(answer['policy'])}", as_json)
+    if not as_json:
+        for key in answer["restart"]:
+            say(f"{key} changed, and needs a restart")
 
 
 def drain(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Refuse new work; calls in progress go on."""
     _done(connect(admin, config).post("drain"), "draining: new work is refused, calls in progress go on", as_json)
+
+
+def _policy(policy: dict[str, str]) -> str:
+    return " ".join(filter(None, (policy["version"], policy["sha"][:12], policy["source"])))
 
 
 def _done(answer: dict[str, Any], text: str, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from nomad.config.addresses import Listen, parse_listen, split_host_port
 from nomad.config.checks import ALGORITHMS, DISCONNECT_PORT, RADSEC, check
 from nomad.config.reading import ConfigError, decode, line_of, load, secret
+from nomad.config.restart import needing_restart
 from nomad.config.tables import (
     Accounting,
     Admin,
@@ -46,6 +47,7 @@ __all__ = [
     "decode",
     "line_of",
     "load",
+    "needing_restart",
     "parse_listen",
     "secret",
     "split_host_port",

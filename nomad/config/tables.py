@@ -46,9 +46,9 @@ class Sip(Struct, frozen=True):
     advertise: str = ""
     """Address or name that peers outside see, when it is not the one listened on (restart)."""
     certificate: str = ""
-    """PEM chain for tls and wss; reloaded when the file changes."""
+    """PEM chain for tls and wss; read again when the file changes, but not another file (restart)."""
     private_key: str = ""
-    """PEM key of `certificate`; "" when the certificate's file holds it."""
+    """PEM key of `certificate`, alike; "" when the certificate's file holds it (restart)."""
     certificates: tuple[Certificate, ...] = ()
     """More certificates, by the name that the client asks for (restart, but for what is in the files)."""
     client_certificates: str = "off"
@@ -56,7 +56,7 @@ class Sip(Struct, frozen=True):
     from `client_ca_file`; "required", nobody connects without. A lock before the other one: digest is asked all the
     same, and whose certificate it is says nothing about who calls (restart)."""
     client_ca_file: str = ""
-    """Authorities that sign phones' certificates; reloaded when the file changes."""
+    """Authorities that sign phones' certificates; read again when the file changes, but not another file (restart)."""
     ca_file: str = ""
     """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
     origins: tuple[str, ...] = ()
@@ -69,19 +69,20 @@ class Sip(Struct, frozen=True):
     digest_qop: tuple[str, ...] = ("auth",)
     """Quality of protection to offer: "auth", "auth-int" or both (restart)."""
     nonce_lifetime_s: int = 300
-    """How long a nonce may be used."""
+    """How long a nonce may be used (restart)."""
     nonce_key_file: str = ""
-    """At least 32 random bytes that sign nonces; "" makes a new key at each start (phones see one `stale=true`)."""
+    """At least 32 random bytes that sign nonces; "" makes a new key at each start (phones see one `stale=true`)
+    (restart)."""
     min_expires_s: int = 60
-    """Shortest registration; shorter ones get 423 (RFC 3261 10.2.8)."""
+    """Shortest registration; shorter ones get 423 (RFC 3261 10.2.8; restart)."""
     max_expires_s: int = 7200
-    """Longest registration; longer ones are shortened."""
+    """Longest registration; longer ones are shortened (restart)."""
     default_expires_s: int = 3600
-    """Registration without a wish of its own."""
+    """Registration without a wish of its own (restart)."""
     min_session_expires_s: int = 90
     """Shortest session interval; phones that want a shorter one get 422 (RFC 4028, restart)."""
     timer_c_s: float = 180.0
-    """How long an INVITE may ring (RFC 3261 16.6 step 11)."""
+    """How long an INVITE may ring (RFC 3261 16.6 step 11; restart)."""
     max_transactions: int = 200_000
     """More than this many at once: new requests get 503 (restart)."""
     max_connections: int = 10_000
@@ -95,15 +96,15 @@ class Radius(Struct, frozen=True):
 
     auth: tuple[str, ...] = ()
     """host:port of authentication servers, in order of preference; "radsec:host:port" for RADIUS over TLS. Neither
-    these nor `acct`: the embedded server."""
+    these nor `acct`: the embedded server (restart)."""
     acct: tuple[str, ...] = ()
-    """host:port of accounting servers, in order of preference."""
+    """host:port of accounting servers, in order of preference (restart)."""
     secret_file: str = ""
-    """File with the secret shared with the servers and with who may disconnect; or NOMAD_RADIUS_SECRET."""
+    """File with the secret shared with the servers and with who may disconnect; or NOMAD_RADIUS_SECRET (restart)."""
     dialect: str = "sterman"
-    """Digest attributes: "sterman" (206, 207) or "rfc5090" (103 to 122)."""
+    """Digest attributes: "sterman" (206, 207) or "rfc5090" (103 to 122; restart)."""
     timeout_s: float = 2.0
-    """How long one request may take over all tries and servers."""
+    """How long one request may take over all tries and servers (restart)."""
     certificate: str = ""
     """PEM certificate that we show to RadSec servers (RFC 6614; restart)."""
     private_key: str = ""
@@ -111,7 +112,7 @@ class Radius(Struct, frozen=True):
     ca_file: str = ""
     """Authority that signs the RadSec servers' certificates (restart)."""
     nas_identifier: str = ""
-    """NAS-Identifier; "" means the domain."""
+    """NAS-Identifier; "" means the domain (restart)."""
     disconnect_listen: str = ""
     """address:port of the RFC 5176 listener; "" for none (restart)."""
     disconnect_clients: tuple[str, ...] = ()
@@ -178,7 +179,7 @@ class Media(Struct, frozen=True):
     """Media relay."""
 
     relay: str = "off"
-    """"off": media flows between the phone and the PBX directly."""
+    """"off": media flows between the phone and the PBX directly (restart)."""
 
 
 class Store(Struct, frozen=True):
@@ -194,7 +195,7 @@ class Accounting(Struct, frozen=True):
     """What is accounted."""
 
     refused: bool = False
-    """Whether a refused or failed attempt is sent to RADIUS too, as a Stop of 0 seconds."""
+    """Whether a refused or failed attempt is sent to RADIUS too, as a Stop of 0 seconds (restart)."""
     interim_interval_s: int = 0
     """Interim-Update period of a call; 0 for none, unless RADIUS asks for one (RFC 2869 5.16)."""
     detail: str = "nomad-accounting.jsonl"
@@ -262,19 +263,20 @@ class Admin(Struct, frozen=True):
     listen: str = "127.0.0.1:8080"
     """host:port (restart); "" for none."""
     token_file: str = ""
-    """Bearer token for /api; or NOMAD_ADMIN_TOKEN. Needed when `listen` is not loopback."""
+    """Bearer token for /api; or NOMAD_ADMIN_TOKEN. Needed when `listen` is not loopback (restart)."""
     max_metric_users: int = 5000
-    """Users shown at /metrics/users; the rest count as "other"."""
+    """Users shown at /metrics/users; the rest count as "other" (restart)."""
     pseudonymise_users: bool = False
-    """Show keyed hashes instead of names at /metrics/users."""
+    """Show keyed hashes instead of names at /metrics/users (restart)."""
 
 
 class Config(Struct, frozen=True):
     """`nomad.toml`."""
 
     domain: str
-    """SIP domain, digest realm and mail domain."""
+    """SIP domain, digest realm and mail domain (restart)."""
     aliases: tuple[str, ...] = ()
+    """More domains that are ours (restart)."""
     policy: str = ""
     """Policy file; "" allows internal and emergency numbers only."""
     geoip: str = ""

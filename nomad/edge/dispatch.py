@@ -207,9 +207,9 @@ class Dispatcher:
         relay.check_cancelled()
         verdict = self._verdict(incoming, identity, number, ruleset)
         if not verdict.allowed:
-            await self._refused_by_policy(incoming, identity, number, verdict, policy=ruleset.version)
+            await self._refused_by_policy(incoming, identity, number, verdict, policy=ruleset.label)
         switchboard = self._parts.switchboard
-        call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.version)
+        call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.label)
         await switchboard.call_out(incoming, relay, call, number=number, trunk=self.trunks.for_number(number))
 
     async def _notice(self, incoming: Incoming, relay: Relay, identity: Identity, ruleset: Ruleset) -> None:

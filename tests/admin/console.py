@@ -15,7 +15,9 @@ from nomad.ports import (
     CdrQuery,
     Deed,
     Lock,
+    PolicyView,
     Registration,
+    Reloaded,
     Status,
     Unavailable,
 )
@@ -31,6 +33,8 @@ STATUS = Status(
     listens=("udp:127.0.0.1:5060",),
     radius=(("127.0.0.1:1812", True),),
     pbx=(("asterisk", "sip:127.0.0.1:5070"),),
+    policy=PolicyView("7", "ab" * 32, "policy.toml"),
+    restart=("sip.listen",),
 )
 CALL = CallView(
     id="call-1", direction="out", user="alice", caller="alice@inria.example", callee="1000@inria.example",
@@ -48,6 +52,7 @@ class ListConsole:
     banned: list[BanView] = field(default_factory=lambda: [BanView("198.51.100.9", "scanner", 4102444800.0)])
     records: list[Cdr] = field(default_factory=lambda: [cdr(n) for n in range(5)])
     reload_says: str = ""
+    restart: tuple[str, ...] = ()
     down: str = ""
     queries: list[CdrQuery] = field(default_factory=list)
     by: list[str] = field(default_factory=list)
@@ -105,9 +110,9 @@ class ListConsole:
         ]
         return sorted(found, key=lambda each: (-each.started_at, each.id))[: query.limit]
 
-    async def reload(self, *, by: str = "") -> str:
+    async def reload(self, *, by: str = "") -> Reloaded:
         self.by.append(by)
-        return self.reload_says
+        return Reloaded(self.reload_says, self.restart, self.state.policy)
 
     async def drain(self, *, by: str = "") -> None:
         self.by.append(by)

@@ -73,7 +73,9 @@ async def test_cdrs(console: ListConsole, ask: Ask) -> None:
 
 
 async def test_reload_and_drain(console: ListConsole, ask: Ask) -> None:
-    assert await ask("POST", "/api/v1/reload", json={}) == (200, {"reloaded": True})
+    policy = {"version": "7", "sha": "ab" * 32, "source": "policy.toml"}
+    done = {"reloaded": True, "restart": [], "policy": policy}
+    assert await ask("POST", "/api/v1/reload", json={}) == (200, done)
     console.reload_says = "policy.toml:3: unknown key"
     assert await ask("POST", "/api/v1/reload", json={}) == (
         409,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NOMAD_ADMIN", "NOMAD_ADMIN_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # `nomad run` in a test before sets one up for good
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ async def test_status(nomad: Nomad) -> None:
     assert ran.code == 0
     assert "serving" in ran.out
     assert "127.0.0.1:1812 up" in ran.out
+    assert "7 abababababab policy.toml" in ran.out
+    assert "needs a restart" in ran.out
     assert json.loads((await nomad("status", "--json")).out)["registrations"] == 2
 
 
@@ -67,7 +69,11 @@ async def test_bans_and_unban(nomad: Nomad) -> None:
 
 
 async def test_reload_and_drain(nomad: Nomad, console: ListConsole) -> None:
-    assert (await nomad("reload")).out == "reloaded\n"
+    ran = await nomad("reload")
+    assert (ran.out, ran.err) == ("reloaded; policy 7 abababababab policy.toml\n", "")
+    console.restart = ("sip.listen",)
+    assert (await nomad("reload")).err == "sip.listen changed, and needs a restart\n"
+    assert json.loads((await nomad("reload", "--json")).out)["restart"] == ["sip.listen"]
     console.reload_says = "policy.toml:3: unknown key 'alow'; did you mean 'allow'?"
     ran = await nomad("reload")
     assert ran.code == 1

@@ -44,7 +44,7 @@ from nomad.geoip import NoCountries
 from nomad.inputs import load_scanners
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import Grant
+from nomad.ports import Grant, PolicyView, Reloaded
 from nomad.sip.message import Request, Response
 from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from tests.harness.fakes import (
@@ -299,6 +299,8 @@ class Rig:
                 listens=lambda: ("udp:192.0.2.1:5060",),
                 radius=lambda: (("radius", not self.authenticator.down),),
                 pbx=lambda: (("pbx", config.pbx[0].uri),),
+                policy=lambda: PolicyView("unversioned"),
+                restart=tuple,
             ),
             calls=self.calls,
             switchboard=self.switchboard,
@@ -311,8 +313,8 @@ class Rig:
             drop=self.notices.drop,
         )
 
-    async def _reload(self, by: str) -> str:
-        return ""
+    async def _reload(self, by: str) -> Reloaded:
+        return Reloaded()
 
     def _drain(self) -> None:
         self.dispatcher.draining = True

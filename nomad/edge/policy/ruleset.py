@@ -14,6 +14,7 @@ from nomad.ports import Limits
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOCAL = "local"  # country of addresses that are not of the Internet
+SHORT_SHA = 12
 MAX_FOLDED = 10_000  # names of groups whose folded form is remembered
 
 
@@ -125,8 +126,14 @@ class Ruleset:
     holidays: frozenset[str]
     timezone: tzinfo | None
     source: str  # file name, for people
-    version: str = ""  # what call records name it by: the number in the store, or the beginning of its SHA-256
+    version: str = ""  # its number in the store; "" when it was never applied
+    sha: str = ""  # SHA-256 of the file, hex; "" for the built-in policy
     class_names: frozenset[str] = frozenset()
     needs_country: bool = False  # whether a group asks where addresses are
     needs_media: bool = False  # whether a group asks if media are encrypted
     warnings: tuple[str, ...] = ()  # what is legal and hardly meant: file, line, key, what, mend
+
+    @property
+    def label(self) -> str:
+        """What call records name it by."""
+        return self.version or self.sha[:SHORT_SHA] or self.source
