@@ -50,10 +50,11 @@ class NameAddr:
 
     __slots__ = ("_uri", "display", "params", "uri_text")
 
-    def __init__(self, uri_text: str, display: str = "", params: Mapping[str, str | None] | None = None) -> None:
+    def __init__(self, uri_text: str, display: str = "", params: dict[str, str | None] | None = None) -> None:
+        """Takes `params` over."""
         self.uri_text = uri_text
         self.display = display
-        self.params: dict[str, str | None] = {} if params is None else dict(params)
+        self.params: dict[str, str | None] = {} if params is None else params
         self._uri: Uri | None = None
 
     @classmethod
@@ -80,12 +81,7 @@ class NameAddr:
         uri_text = text[start + 1 : end]
         if end < 0 or not uri_text:
             raise SipError("address", "malformed address")
-        self = cls.__new__(cls)
-        self.uri_text = uri_text
-        self.display = display
-        self.params = parse_params(text[end + 1 :])
-        self._uri = None
-        return self
+        return cls(uri_text, display, parse_params(text[end + 1 :]))
 
     @classmethod
     def _parse_bare(cls, text: str, end: int) -> NameAddr:
@@ -143,12 +139,13 @@ class Via:
     __slots__ = ("host", "params", "port", "transport")
 
     def __init__(
-        self, transport: str, host: str, port: int | None = None, params: Mapping[str, str | None] | None = None
+        self, transport: str, host: str, port: int | None = None, params: dict[str, str | None] | None = None
     ) -> None:
+        """Takes `params` over."""
         self.transport = transport
         self.host = host
         self.port = port
-        self.params: dict[str, str | None] = {} if params is None else dict(params)
+        self.params: dict[str, str | None] = {} if params is None else params
 
     @classmethod
     def parse(cls, text: str) -> Via:
@@ -163,12 +160,8 @@ class Via:
         transport, host, port, params = match.groups()
         if host[0] == "[":
             ipv6_reference(host)
-        self = cls.__new__(cls)
-        self.transport = transport.upper()
-        self.host = host
-        self.port = None if port is None else parse_port(port)
-        self.params = {} if params is None else parse_params(params)
-        return self
+        number = None if port is None else parse_port(port)
+        return cls(transport.upper(), host, number, None if params is None else parse_params(params))
 
     @property
     def branch(self) -> str:

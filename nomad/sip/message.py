@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from nomad.sip.errors import SipError
 from nomad.sip.grammar import (
@@ -182,16 +182,13 @@ class Message(HeaderLines):
         head = "\r\n".join(self._lines)
         return f"{self._start_line()}\r\n{head}\r\n\r\n".encode("utf-8", "surrogateescape") + self.body
 
-    def copy(self) -> Self:
-        """An independent copy."""
-        other = type(self).__new__(type(self))
+    def _copy_to(self, other: Message) -> None:
         other.body = self.body
         other.size = self.size
         other._names = self._names.copy()
         other._lines = self._lines.copy()
         other._typed = self._typed.copy()
         other._length = self._length
-        return other
 
     def _start_line(self) -> str:
         raise NotImplementedError
@@ -227,12 +224,11 @@ class Request(Message):
         _ = self.uri
         super().check()
 
-    def copy(self) -> Self:
+    def copy(self) -> Request:
         """An independent copy."""
-        other = super().copy()
-        other.method = self.method
-        other.uri_text = self.uri_text
+        other = Request(self.method, self.uri_text)
         other._uri = self._uri
+        self._copy_to(other)
         return other
 
     def _start_line(self) -> str:
@@ -254,11 +250,10 @@ class Response(Message):
         self.status = status
         self.reason = one_line(reason)
 
-    def copy(self) -> Self:
+    def copy(self) -> Response:
         """An independent copy."""
-        other = super().copy()
-        other.status = self.status
-        other.reason = self.reason
+        other = Response(self.status, self.reason)
+        self._copy_to(other)
         return other
 
     def _start_line(self) -> str:
