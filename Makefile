@@ -1,4 +1,4 @@
-# make run | test | check | bench: each sets up what it needs. PYTHON chooses the interpreter.
+# make run | test | check | bench | bench-guard: each sets up what it needs. PYTHON chooses the interpreter.
 # Nothing is written outside this folder except by apt-get.
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 MAKEFLAGS += --no-print-directory
 
-.PHONY: run test check bench packages clean
+.PHONY: run test check bench bench-guard packages clean
 .DEFAULT_GOAL := run
 $(shell mkdir -p var/cache/pip var/tmp)
 
@@ -32,6 +32,9 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.development
 	$(BIN)/python -m bench $(ARGS)
+
+bench-guard: $(VENV)/.development packages
+	$(BIN)/python -m bench.guard $(ARGS)
 
 packages:
 	@$(INSTALL) packages

@@ -23,6 +23,7 @@ COMPONENTS=(
     "linphonec linphone-cli"
     "chromium chromium"
     "npm npm"
+    "valgrind valgrind"
     "/usr/lib/postgresql/*/bin/postgres postgresql"
 )
 declare -A SERVICES=([slapd]=slapd [freeradius]=freeradius [postgresql]=postgres) # service and its program
