@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from nomad import config
 from nomad.config import ConfigError
-from nomad.edge.policy.file import GroupTable, Match, PolicyFile, Words
+from nomad.edge.policy.file import GroupTable, Match, PolicyFile, names_of
 from nomad.edge.policy.hours import parse_holiday, parse_hours
 from nomad.edge.policy.lines import Lines
 from nomad.edge.policy.numbers import (
@@ -28,21 +28,11 @@ from nomad.edge.policy.numbers import (
     entry_problem,
 )
 from nomad.edge.policy.ruleset import LOCAL, Group, Network, People, Ruleset, Tariff
+from nomad.edge.policy.warnings import LIMITS, warnings_of
 from nomad.ports import Limits
 
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 COUNTRY = re.compile(r"[A-Z]{2}|local")
-LIMITS = (
-    "max_concurrent_calls",
-    "max_calls_per_hour",
-    "max_minutes_per_day",
-    "max_minutes_per_month",
-    "max_cost_per_day",
-    "max_call_minutes",
-    "max_forwarded_calls",
-    "max_devices",
-)
-MATCHES = ("ldap_group", "radius_class", "filter_id", "users")
 BUILT_IN = "built-in policy"
 T = TypeVar("T")
 
@@ -60,19 +50,6 @@ def default_ruleset() -> Ruleset:
     """Without a policy file: internal numbers and emergencies for everybody who logs in."""
     everybody = GroupTable(name="everybody", match=Match(default=True), allow=(EMERGENCY, "internal"))
     return _Compiler(PolicyFile(group=(everybody,)), Lines(""), BUILT_IN).compile()
-
-
-def words(value: Words) -> tuple[str, ...]:
-    """One word or several."""
-    if isinstance(value, str):
-        return (value,) if value else ()
-    return value
-
-
-def names_of(match: Match) -> list[tuple[str, str]]:
-    """What a group matches: kinds and values."""
-    names = [(kind, value) for kind in MATCHES for value in words(getattr(match, kind)) if value]
-    return [*names, ("default", "")] if match.default else names
 
 
 class _Compiler:
@@ -109,6 +86,7 @@ class _Compiler:
             class_names=self._class_names,
             needs_country=any(group.countries for group in groups),
             needs_media=any(group.media_encryption for group in groups),
+            warnings=() if self.problems else warnings_of(tables, self._lines, numbering, self._source),
         )
 
     def _wrong(self, path: str, message: str, entry: str = "") -> None:

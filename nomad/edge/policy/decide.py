@@ -110,17 +110,17 @@ def _from_internet(attempt: Attempt, member: Membership | None, chain: list[Step
 
 
 def _numbers(ruleset: Ruleset, attempt: Attempt, found: Found, group: Group, chain: list[Step]) -> Refused | None:
-    number, name = found.number, found.name
-    if entry := ruleset.deny.find(number, name):
+    name = found.name
+    if entry := ruleset.deny.find(found):
         text = f"nobody may call {_what(entry, name)}"
         return Refused(Step("deny", entry.line, text), f"{_kind(entry, name)} not allowed")
-    if entry := group.deny.find(number, name):
+    if entry := group.deny.find(found):
         text = f"group {group.name} denies {_what(entry, name)}"
         return Refused(Step("deny", entry.line, text), f"{_kind(entry, name)} not allowed for group {group.name}")
-    entry = group.allow.find(number, name)
+    entry = group.allow.find(found)
     if entry:
         chain.append(Step("allow", entry.line, f"group {group.name} allows {_what(entry, name)}"))
-    elif entry := ruleset.allow.find(number, name):
+    elif entry := ruleset.allow.find(found):
         chain.append(Step("allow", entry.line, f"every group allows {_what(entry, name)}"))
     elif not name:
         step = Step("class", 0, "a number in no class is denied")
@@ -140,7 +140,7 @@ def _forwarding(attempt: Attempt, found: Found, group: Group, chain: list[Step])
         return None
     if group.forward is not None:
         line = group.line("forward")
-        entry = group.forward.find(found.number, found.name)
+        entry = group.forward.find(found)
         if entry is None:
             listed = ", ".join(group.forward.texts) or "nothing"
             text = f"group {group.name} forwards to {listed}"

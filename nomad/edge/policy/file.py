@@ -14,6 +14,7 @@ DEFAULT_CLASSES: Mapping[str, tuple[str, ...]] = {
     "internal": ("re:[0-9]{4}",),
 }
 Words = str | tuple[str, ...]
+MATCHES = ("ldap_group", "radius_class", "filter_id", "users")
 
 
 class Match(config.Struct, frozen=True):
@@ -24,6 +25,19 @@ class Match(config.Struct, frozen=True):
     filter_id: Words = ()
     users: tuple[str, ...] = ()
     default: bool = False
+
+
+def words(value: Words) -> tuple[str, ...]:
+    """One word or several."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return value
+
+
+def names_of(match: Match) -> list[tuple[str, str]]:
+    """What a group matches: kinds and values."""
+    names = [(kind, value) for kind in MATCHES for value in words(getattr(match, kind))]
+    return [*names, ("default", "")] if match.default else names
 
 
 class GroupTable(config.Struct, frozen=True):

@@ -1,8 +1,8 @@
 """Numbers as people dial them: cleaning, bringing to E.164, and finding what a policy says of a number.
 
-An entry is a prefix, or `re:` and a regular expression for the whole number. The longest match wins; a regular
-expression matches as long as the number is. Entries of the class `emergency` are whole numbers, never prefixes: a
-prefix there would open every number that begins like one. What the PBX gets stays as it was dialled.
+An entry is a prefix, or `re:` and a regular expression for the whole number, in E.164 or as it is dialled from here.
+The longest match wins; an expression matches as long as the number is. Entries of the class `emergency` are whole
+numbers, never prefixes: a prefix there would open every number that begins like one. The PBX gets what was dialled.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Numbering:
         self.international = international_prefix
         self.national = national_prefix
         # Where the national prefix is the country's code, as "1" in North America, people leave it out as well.
-        self._bare = bool(country) and self.national in ("", self.country_code)
+        self.is_bare = bool(country) and self.national in ("", self.country_code)
         self._country = country
 
     def normalise(self, number: str) -> str:
@@ -72,7 +72,7 @@ class Numbering:
         e164 = self.normalise_prefix(digits)
         if e164[0] == "+":
             return self._canonical(e164)
-        return self._national(digits) if self._bare else number
+        return self._national(digits) if self.is_bare else number
 
     def without_outside(self, number: str) -> str:
         """A number without what the PBX wants before outside numbers."""
@@ -87,6 +87,16 @@ class Numbering:
         if self.national and prefix.startswith(self.national):
             return f"+{self.country_code}{prefix.removeprefix(self.national)}"
         return prefix
+
+    def local(self, number: str) -> str:
+        """A normalised number as it is dialled from the site, so that each number has one such form only."""
+        if not self.country_code or number[0] != "+":
+            return number
+        digits = number[1:]
+        if not digits.startswith(self.country_code):
+            return self.international + digits
+        digits = digits.removeprefix(self.country_code)
+        return digits if self.is_bare else self.national + digits
 
     def _canonical(self, number: str) -> str:
         """E.164 without national prefixes after the country code, which some carriers drop and others dial."""
@@ -134,6 +144,7 @@ class Found(NamedTuple):
     """The class of a number: "" and no entry when it is in none."""
 
     number: str  # normalised
+    local: str  # as it is dialled from the site
     name: str = ""
     entry: Entry = Entry("")
 
@@ -160,9 +171,8 @@ class NumberClasses:
                 if text.startswith(EXPRESSION):
                     self._expressions.append((re.compile(text.removeprefix(EXPRESSION)), name, entry))
                 elif name == EMERGENCY:
-                    self._whole[text] = Found(text, name, entry)
                     number = self.numbering.normalise(text)
-                    self._whole[number] = Found(number, name, entry)
+                    self._whole[text] = self._whole[number] = Found(number, text, name, entry)
                 else:
                     self._prefixes.setdefault(self.numbering.normalise_prefix(text), (name, entry))
         self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
@@ -183,14 +193,15 @@ class NumberClasses:
         number = self.numbering.normalise(dialled)
         if number in self._whole:
             return self._whole[number]
+        local = self.numbering.local(number)
         for expression, name, entry in self._expressions:
-            if expression.fullmatch(number):
-                return Found(number, name, entry)
+            if expression.fullmatch(number) or expression.fullmatch(local):
+                return Found(number, local, name, entry)
         for length in self._lengths:
-            match = self._prefixes.get(number[:length])
+            match = self._prefixes.get(number[:length]) or self._prefixes.get(local[:length])
             if match is not None:
-                return Found(number, *match)
-        return Found(number)
+                return Found(number, local, *match)
+        return Found(number, local)
 
 
 class NumberList:
@@ -215,16 +226,16 @@ class NumberList:
     def __bool__(self) -> bool:
         return bool(self.texts)
 
-    def find(self, number: str, name: str) -> Entry | None:
-        """The entry that a normalised number of a class is under, None when it is under none."""
-        entry = self._classes.get(name)
+    def find(self, found: Found) -> Entry | None:
+        """The entry that a number is under, None when it is under none."""
+        entry = self._classes.get(found.name)
         if entry is not None:
             return entry
         for length in self._lengths:
-            entry = self._prefixes.get(number[:length])
+            entry = self._prefixes.get(found.number[:length]) or self._prefixes.get(found.local[:length])
             if entry is not None:
                 return entry
         for expression, entry in self._expressions:
-            if expression.fullmatch(number):
+            if expression.fullmatch(found.number) or expression.fullmatch(found.local):
                 return entry
         return None

@@ -79,7 +79,7 @@ class People:
         self._indexes: dict[str, dict[str, int]] = {}
         for place, (_, names) in enumerate(members):
             for kind, value in names:
-                self._indexes.setdefault(kind, {}).setdefault(_folded(value) if kind in FOLDED else value, place)
+                self._indexes.setdefault(kind, {}).setdefault(folded(value) if kind in FOLDED else value, place)
 
     def find(self, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Membership | None:
         """The group of a person with these LDAP groups, Filter-Ids and RADIUS classes."""
@@ -101,14 +101,14 @@ NAMED = frozenset({"ldap_group", "filter_id", "radius_class"})
 
 def _values(kind: str, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Sequence[str]:
     if kind in FOLDED:
-        return [_folded(name) for name in groups]
+        return [folded(name) for name in groups]
     if kind == "radius_class":
         return [value.decode("utf-8", "replace") for value in classes]
     return (user,) if kind == "users" else ("",)
 
 
 @functools.lru_cache(MAX_FOLDED)
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """Group names compare without case and without blanks around the commas of a DN (RFC 4514)."""
     return ",".join([part.strip() for part in name.lower().split(",")])
 

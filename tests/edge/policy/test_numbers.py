@@ -51,4 +51,4 @@ def test_clean(dialled: str, number: str) -> None:
     ],
 )
 def test_the_longest_match_wins(number: str, found: str, entry: str) -> None:
-    assert CLASSES.find(number)[1:] == (found, Entry(entry))
+    assert CLASSES.find(number)[2:] == (found, Entry(entry))
