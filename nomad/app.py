@@ -51,6 +51,7 @@ from nomad.inputs import (
     load_scanners,
     load_trunks,
     nonce_key,
+    policy_warnings,
     server_tls,
     store_url,
     trusted_addresses,
@@ -163,6 +164,7 @@ class Edge:
         self.config = config
         self.metrics.reloaded(True)
         self.restart = configuration.needing_restart(self._started_with, config)
+        self._warn(ruleset)
         policy = self._in_force("reloaded", ruleset, restart=", ".join(self.restart))
         return Reloaded(restart=self.restart, policy=policy)
 
@@ -179,6 +181,7 @@ class Edge:
     async def _start(self) -> None:
         config, clock = self.config, self._clock
         ruleset = load_ruleset(config)
+        self._warn(ruleset)
         self.resolver = DnsResolver(clock)
         trunks = Trunks(await load_trunks(config, self.resolver))
         await self._open_stores()
@@ -427,6 +430,10 @@ class Edge:
             await admin.start(*split_host_port(config.admin.listen, 8080))
             self._admin_url = admin.url
             self._closers.append(admin.stop)
+
+    def _warn(self, ruleset: Ruleset) -> None:
+        for text in policy_warnings(self.config, ruleset):
+            log.event(logger, "policy-warning", level=logging.WARNING, text=text)
 
     def _banned(self, ban: StoredBan) -> None:
         self.metrics.banned(ban.reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nomad import config as configuration
@@ -12,7 +12,7 @@ from nomad import log
 from nomad.config import Config, ConfigError, secret
 from nomad.edge import scanners
 from nomad.edge.addresses import WILDCARDS
-from nomad.edge.policy import Ruleset, compile_policy, default_ruleset
+from nomad.edge.policy import LOCAL, Ruleset, compile_policy, default_ruleset
 from nomad.edge.scanners import Scanners
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
 from nomad.geoip import GeoIp, NoCountries
@@ -140,13 +140,30 @@ def inside_addresses(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[
     return {host: source_address(host, 5060) for host in hosts}
 
 
-def check(path: Path) -> list[str]:
-    """What is wrong with a configuration and its policy; empty when it can be used."""
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check found; with a problem nothing starts, a warning is legal and hardly meant."""
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def check(path: Path) -> Findings:
+    """What is wrong with a configuration and its policy, and what is doubtful."""
     try:
         config = configuration.load(path)
-        load_ruleset(config)
+        ruleset = load_ruleset(config)
         load_scanners(config)
         load_countries(config)
     except ConfigError as error:
-        return str(error).splitlines()
-    return []
+        return Findings(problems=tuple(str(error).splitlines()))
+    return Findings(warnings=policy_warnings(config, ruleset))
+
+
+def policy_warnings(config: Config, ruleset: Ruleset) -> tuple[str, ...]:
+    """What is doubtful in a policy, by itself and with this configuration."""
+    if not ruleset.needs_country or config.geoip:
+        return ruleset.warnings
+    text = "ask for countries, but geoip in nomad.toml names no file: addresses of the Internet are in no known country"
+    names = ", ".join(group.name for group in ruleset.groups if group.countries - {LOCAL})
+    return (*ruleset.warnings, f"{ruleset.source}: groups {names} {text}") if names else ruleset.warnings

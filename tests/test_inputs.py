@@ -20,12 +20,23 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_check_names_what_is_wrong_in_both_files(path: Path) -> None:
-    assert check(path) == []
+    assert check(path).problems == ()
     (path.parent / "policy.toml").write_text('[[group]]\nname = "x"\nmatch = { default = true }\nallow = ["no"]\n')
-    (finding,) = check(path)
+    (finding,) = check(path).problems
     assert "no class 'no'" in finding
     path.write_text("domain = 5")
-    assert "domain" in check(path)[0]
+    assert "domain" in check(path).problems[0]
+
+
+def test_a_policy_that_asks_for_countries_needs_a_file_of_them(path: Path) -> None:
+    policy = 'deny = ["abroad"]\n[classes]\nemergency = ["112"]\nabroad = ["+"]\n'
+    group = '[[group]]\nname = "{}"\nmatch = {{ users = ["{}"] }}\ncountries = ["{}"]\n'
+    file = path.parent / "policy.toml"
+    file.write_text(policy + group.format("home", "a", "local"))
+    assert check(path).warnings == ()
+    file.write_text(policy + group.format("home", "a", "local") + group.format("travel", "b", "FR"))
+    (warning,) = check(path).warnings
+    assert "groups travel ask for countries, but geoip in nomad.toml names no file" in warning
 
 
 def test_without_a_policy_internal_numbers_are_allowed(path: Path) -> None:

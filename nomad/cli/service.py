@@ -34,17 +34,24 @@ def run(config: FileOption = DEFAULT_FILE) -> None:
     raise typer.Exit(process.run(config))
 
 
-def check(config: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
-    """Validate configuration, policy and files without starting anything."""
+def check(
+    config: FileOption = DEFAULT_FILE,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning is an error.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate configuration, policy and files without starting anything. Warnings do not fail it."""
     from nomad import inputs
 
-    problems = inputs.check(config)
+    found = inputs.check(config)
+    bad = bool(found.problems or (strict and found.warnings))
     if as_json:
-        print_json({"ok": not problems, "problems": problems})
-    elif problems:
-        for problem in problems:
-            say(problem)
+        print_json({"ok": not bad, "problems": list(found.problems), "warnings": list(found.warnings)})
     else:
-        typer.echo(f"{config}: ok")
-    if problems:
+        for problem in found.problems:
+            say(problem)
+        for warning in found.warnings:
+            say(f"warning: {warning}")
+        if not bad:
+            typer.echo(f"{config}: ok")
+    if bad:
         raise typer.Exit(1)

@@ -28,7 +28,30 @@ def config(tmp_path: Path) -> Path:
 async def test_a_good_configuration(bare: Nomad, config: Path) -> None:
     ran = await bare("check", "-c", str(config))
     assert (ran.code, ran.out, ran.err) == (0, f"{config}: ok\n", "")
-    assert json.loads((await bare("check", "-c", str(config), "--json")).out) == {"ok": True, "problems": []}
+    assert json.loads((await bare("check", "-c", str(config), "--json")).out) == {
+        "ok": True,
+        "problems": [],
+        "warnings": [],
+    }
+
+
+@pytest.fixture
+def doubtful(config: Path) -> Path:
+    policy = config.parent / "policy.toml"
+    config.write_text(f'policy = "{policy.name}"\n{GOOD}')
+    group = 'name = "a"\nmatch = { default = true }\nmax_devices = 0\n'
+    policy.write_text(f'[classes]\nemergency = ["112"]\n[[group]]\n{group}')
+    return policy
+
+
+async def test_what_is_doubtful_fails_only_a_strict_check(bare: Nomad, config: Path, doubtful: Path) -> None:
+    ran = await bare("check", "-c", str(config))
+    assert (ran.code, ran.out) == (0, f"{config}: ok\n")
+    warning = f"{doubtful}:6: group[0].max_devices: is 0 and allows no device at all; leave it out for no limit"
+    assert ran.err == f"warning: {warning}\n"
+    ran = await bare("check", "-c", str(config), "--strict", "--json")
+    assert ran.code == 1
+    assert json.loads(ran.out) == {"ok": False, "problems": [], "warnings": [warning]}
 
 
 @pytest.fixture

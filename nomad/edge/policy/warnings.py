@@ -112,7 +112,7 @@ class _Doubts:
                 yield f"{path}.deny", entry, f"'{entry}' is denied to everybody{_at(line)} already"
         allowed = (*table.allow, *tables.allow)
         for entry in table.forward or ():
-            if not any(self._covers(other, entry) for other in allowed):
+            if entry in tables.classes and not any(self._covers(other, entry) for other in allowed):
                 yield f"{path}.forward", entry, f"'{entry}' is not allowed to the group, so nothing is forwarded to it"
 
     def _both(self, path: str, entries: Sequence[str], denies: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Doubt]:
