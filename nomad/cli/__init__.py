@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nomad.cli import accounts, audit, control, login, records, secret, service, versions
+from nomad.cli import accounts, audit, control, explain, login, records, secret, service, versions
 from nomad.cli.output import Failure, say
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ for command in (
     app.command()(command)
 
 policy = typer.Typer(help="The policy: who may call what, and its versions.", no_args_is_help=True)
-for step in (versions.apply, versions.show, versions.diff, versions.history, versions.rollback):
+for step in (explain.explain, versions.apply, versions.show, versions.diff, versions.history, versions.rollback):
     policy.command()(step)
 app.add_typer(policy, name="policy")
 

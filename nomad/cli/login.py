@@ -71,6 +71,18 @@ def radius_test(
         raise typer.Exit(1)
 
 
+def grant_of(config: Config, user: str) -> Grant:
+    """What RADIUS says of a person whose password is asked for. Raises `Failure` when it lets nobody in."""
+    import uvloop
+
+    proof = make_proof(user, _password(), realm=config.domain, algorithm=str(Algorithm.md5))
+    name, one_server = _one_server_each(config, "")[0]
+    answer = uvloop.run(_ask(name, one_server, proof))
+    if answer.grant is None:
+        raise Failure(f"{answer.server}: {answer.result}: {answer.text}")
+    return answer.grant
+
+
 def make_proof(user: str, password: str, *, realm: str, algorithm: str) -> Proof:
     """What a phone would send with a REGISTER."""
     from nomad.ports import Proof

@@ -160,18 +160,22 @@ def _forwarding(attempt: Attempt, found: Found, group: Group, chain: list[Step])
 def _place(attempt: Attempt, group: Group, chain: list[Step]) -> Refused | None:
     if not group.networks and not group.countries:
         return None
-    address = ipaddress.ip_address(attempt.source.partition("%")[0])
+    source = attempt.source or "not known"
+    try:
+        address = ipaddress.ip_address(attempt.source.partition("%")[0])
+    except ValueError:
+        address = None
     if group.networks:
         line = group.line("networks")
-        network = next((each for each in group.networks if address in each), None)
+        network = None if address is None else next((each for each in group.networks if address in each), None)
         if network is None:
-            step = Step("networks", line, f"source {attempt.source} is in no allowed network")
+            step = Step("networks", line, f"source {source} is in no allowed network")
             return Refused(step, "Calls from this network are not allowed")
-        chain.append(Step("networks", line, f"source {attempt.source} is in {network}"))
+        chain.append(Step("networks", line, f"source {source} is in {network}"))
     if group.countries:
-        country = attempt.country or ("" if address.is_global else LOCAL)
-        text = f"source {attempt.source} is in {country or 'no known country'}"
-        step = Step("countries", group.line("countries"), text)
+        local = LOCAL if address is not None and not address.is_global else ""
+        country = attempt.country or local
+        step = Step("countries", group.line("countries"), f"source {source} is in {country or 'no known country'}")
         if country not in group.countries:
             return Refused(step, "Calls from this country are not allowed")
         chain.append(step)
