@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 
 from nomad import log
@@ -20,7 +21,7 @@ from radius.client import Pool, Server, Settings
 from radius.config import Attributes as RadiusAttributes
 from radius.config import Config as RadiusConfig
 from radius.config import DirectoryTable as RadiusDirectory
-from radius.disconnect import DisconnectListener, ListenerSettings
+from radius.disconnect import ORDERS, DisconnectListener, ListenerSettings
 from radius.errors import ConfigError as RadiusConfigError
 from radius.errors import RadiusUnavailable
 from radius.ports import Client
@@ -46,6 +47,7 @@ class RadiusServers:
         self._metrics = metrics
         self._pools: list[Pool] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []  # run in reverse order
+        self.orders_over_tls = ("", 0)
 
     @property
     def timeout_s(self) -> float:
@@ -79,11 +81,11 @@ class RadiusServers:
         self.sink = RadiusAccounting(await self._open(acct, "acct"), nas_identifier=nas)
 
     async def listen(self, taker: OrderTaker, clock: Clock) -> tuple[str, int]:
-        """Listen for Disconnect and CoA (RFC 5176), when that is configured; the address. Raises `ConfigError`."""
+        """Take Disconnect and CoA (RFC 5176) as configured; the UDP address. Raises `ConfigError`."""
         table = self._table
-        if not table.disconnect_listen:
+        if not (table.disconnect_listen or table.disconnect_radsec_listen or table.disconnect_from_servers):
             return "", 0
-        shared = secret(self._config, table.secret_file, VARIABLE)
+        shared = secret(self._config, table.secret_file, VARIABLE) if table.disconnect_listen else b""
         listener = DisconnectListener(
             Clients({text: Client(text, shared) for text in table.disconnect_clients}),
             RadiusOrders(taker),
@@ -94,14 +96,39 @@ class RadiusServers:
             ),
             clock=clock.wall,
         )
+        self._closers.append(listener.close)
+        self._metrics.watch_orders(listener.counters)
+        if table.disconnect_from_servers:
+            self._pools[0].take_orders(listener)
+        if table.disconnect_radsec_listen:
+            self.orders_over_tls = await self._listen_over_tls(listener)
+        return await self._listen_over_udp(listener) if table.disconnect_listen else ("", 0)
+
+    async def _listen_over_udp(self, listener: DisconnectListener) -> tuple[str, int]:
         try:
-            sock = bind(*split_host_port(table.disconnect_listen, DISCONNECT_PORT))
+            sock = bind(*split_host_port(self._table.disconnect_listen, DISCONNECT_PORT))
         except RadiusConfigError as error:
             raise ConfigError(f"radius.disconnect_{error}") from None
         host, port = await listener.start(sock)
-        self._closers.append(listener.close)
-        self._metrics.watch_orders(listener.counters)
-        log.event(logger, "orders", address=f"{host}:{port}", clients=", ".join(table.disconnect_clients))
+        log.event(logger, "orders", address=f"{host}:{port}", clients=", ".join(self._table.disconnect_clients))
+        return host, port
+
+    async def _listen_over_tls(self, listener: DisconnectListener) -> tuple[str, int]:
+        """A stranger on the UDP port may be a client here; the certificate is what counts, not the secret."""
+        table = self._table
+        names = table.disconnect_certificate_names
+        over_tls = radsec.RadsecListener(
+            Clients({text: Client(text, radsec.SECRET) for text in table.disconnect_clients}),
+            dict.fromkeys(ORDERS, listener),
+            names=dict.fromkeys(table.disconnect_clients, names) if names else {},
+        )
+        self._closers.append(over_tls.close)
+        where = split_host_port(table.disconnect_radsec_listen, radsec.PORT)
+        try:
+            host, port = await over_tls.start(*where, self._tls(radsec.server_context))
+        except RadiusConfigError as error:
+            raise ConfigError(f"radius.disconnect_radsec_listen: {error}") from None
+        log.event(logger, "orders", address=f"radsec:{host}:{port}", clients=", ".join(table.disconnect_clients))
         return host, port
 
     async def close(self) -> None:
@@ -123,17 +150,20 @@ class RadiusServers:
         """A named server; "radsec:" stands for TLS and for nothing but TLS."""
         if not text.startswith(RADSEC):
             return Server(*split_host_port(text, port), secret(self._config, self._table.secret_file, VARIABLE))
-        config, table = self._config, self._table
         try:
-            context = radsec.client_context(
-                certificate=config.path(table.certificate),
-                key=config.path(table.private_key) if table.private_key else None,
-                ca=config.path(table.ca_file),
-            )
+            context = self._tls(radsec.client_context)
         except RadiusConfigError as error:
             raise ConfigError(str(error)) from None
         host, number = split_host_port(text.removeprefix(RADSEC), radsec.PORT)
         return Server(host, number, radsec.SECRET, context)
+
+    def _tls(self, make: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
+        config, table = self._config, self._table
+        return make(
+            certificate=config.path(table.certificate),
+            key=config.path(table.private_key) if table.private_key else None,
+            ca=config.path(table.ca_file),
+        )
 
     async def _open(self, servers: list[Server], kind: str) -> Pool:
         settings = Settings(timeout_s=self.timeout_s, nas_identifier=self.nas_identifier)

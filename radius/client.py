@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from radius.errors import RadiusUnavailable
 from radius.exchange import Answer, Backoff, Counters, Exchange, Exchanges
 from radius.health import Health, Limits
+from radius.intake import Intake
 from radius.lines import Lines, TlsLines, UdpLines
 from radius.packet import Code, Packet, Type, attribute
+from radius.ports import Client
 from radius.radsec import PREFIX
 
 logger = logging.getLogger(__name__)
@@ -105,6 +107,11 @@ class Pool:
         """Close the sockets; requests in flight fail."""
         for server in self._servers:
             server.close()
+
+    def take_orders(self, intake: Intake) -> bool:
+        """Let servers over TLS order on connections that are kept open for it (RFC 5176); False: there is none."""
+        taken = [server.take_orders(intake) for server in self._servers]
+        return any(taken)
 
     async def request(self, code: int, attributes: bytes) -> Packet:
         """Send to one server after the other until one answers; returns the verified reply.
@@ -194,6 +201,17 @@ class _Server:
     async def resolve(self) -> None:
         """Look up the address of a server that is given by name. Raises `RadiusUnavailable`."""
         await self._lines.resolve()
+
+    def take_orders(self, intake: Intake) -> bool:
+        """The server's certificate says who orders."""
+        if not self._stream:
+            return False
+        self._loop = asyncio.get_running_loop()
+        sender = Client(self.name, self._server.secret)
+        self._lines.take_orders(
+            self._loop, lambda data, address, send: intake.receive(data, address, client=sender, send=send)
+        )
+        return True
 
     async def ask(
         self, loop: asyncio.AbstractEventLoop, code: int, attributes: bytes, *, give_up_at: float, alone: bool

@@ -173,9 +173,11 @@ class Config(Struct, frozen=True):
                 found[str(network)] = Client(name, secret, table.require_message_authenticator, table.digest_ha1)
         return Clients(found)
 
-    def certificate_names(self) -> dict[str, str]:
+    def certificate_names(self) -> dict[str, tuple[str]]:
         """By client name, the name that its certificate must have."""
-        return {table.name or table.address: table.certificate_name for table in self.client if table.certificate_name}
+        return {
+            table.name or table.address: (table.certificate_name,) for table in self.client if table.certificate_name
+        }
 
     def server_tls(self) -> ssl.SSLContext:
         """For RADIUS over TLS. Raises `ConfigError`."""

@@ -9,15 +9,24 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from radius.errors import PacketError, RadiusUnavailable
+from radius.packet import Code
 from radius.radsec import HANDSHAKE_S, MAX_UNREAD_BYTES, Framer
 
 RECEIVE_BYTES = 4097  # one more than a packet may have
 READS_PER_WAKE = 32
 SOCKET_BUFFER_BYTES = 1 << 20
 RECONNECT_S = 0.2  # at least this long between two tries to connect
+REOPEN_S = 2.0  # the same for a connection that is only kept open
+PROBE_S = 30  # idle for so long: the system asks whether the other side is there
+ORDERS = (Code.DISCONNECT_REQUEST, Code.COA_REQUEST)
+
+
+OrderReceiver = Callable[[bytes, tuple[str, int], Callable[[bytes], None]], None]
+"""Takes an order, the server's address, and how to answer."""
 
 
 class Owner(Protocol):
@@ -44,6 +53,9 @@ class Lines(Protocol):
 
     def suspect(self, channel: int, since: float) -> None:
         """A request sent at that time was not answered: a connection that has been silent since may be dead."""
+
+    def take_orders(self, loop: asyncio.AbstractEventLoop, receive: OrderReceiver) -> None:
+        """From now on keep a connection open, and hand over what the server orders on it (RFC 5176 over RFC 6614)."""
 
     def close(self) -> None:
         """Close everything."""
@@ -92,6 +104,9 @@ class UdpLines:
 
     def suspect(self, channel: int, since: float) -> None:
         """Nothing to do: a socket has no state that could be lost."""
+
+    def take_orders(self, loop: asyncio.AbstractEventLoop, receive: OrderReceiver) -> None:
+        """Over UDP orders come to a port of their own."""
 
     def close(self) -> None:
         """Close the sockets."""
@@ -146,6 +161,7 @@ class TlsLines:
         self._owner = owner
         self._channels: dict[int, _Stream] = {}
         self._closed = False
+        self._orders: OrderReceiver | None = None
 
     async def resolve(self) -> None:
         """Names are looked up at each connection."""
@@ -156,6 +172,19 @@ class TlsLines:
         if stream is None:
             stream = self._channels[channel] = _Stream(self, loop, channel)
         stream.send(data)
+
+    def take_orders(self, loop: asyncio.AbstractEventLoop, receive: OrderReceiver) -> None:
+        """Open the first channel and keep it open; orders are taken on all of them."""
+        self._orders = receive
+        self._channels[0] = _Stream(self, loop, 0, keep=True)
+        self._channels[0].open()
+
+    def received(self, stream: _Stream, packet: bytes) -> None:
+        """A packet came: a reply, or an order."""
+        if self._orders is not None and packet[0] in ORDERS:
+            self._orders(packet, (self._host, stream.channel), stream.answer)
+        else:
+            self._owner.received(stream.channel, packet)
 
     def suspect(self, channel: int, since: float) -> None:
         """End a connection on which nothing came since; TCP itself would hope for a quarter of an hour."""
@@ -203,10 +232,12 @@ class TlsLines:
 class _Stream(asyncio.Protocol):
     """One channel: at most one connection at a time."""
 
-    def __init__(self, lines: TlsLines, loop: asyncio.AbstractEventLoop, channel: int) -> None:
+    def __init__(self, lines: TlsLines, loop: asyncio.AbstractEventLoop, channel: int, *, keep: bool = False) -> None:
+        """`keep`: open it anew whenever it ends, not only when there is something to send."""
         self._lines = lines
         self._loop = loop
-        self._channel = channel
+        self.channel = channel
+        self._keep = keep
         self._transport: Any = None
         self._framer = Framer()
         self._connecting: asyncio.Task[None] | None = None
@@ -218,24 +249,39 @@ class _Stream(asyncio.Protocol):
             if self._transport.get_write_buffer_size() <= MAX_UNREAD_BYTES:
                 self._transport.write(data)
             return
-        if self._connecting is None and not self._lines.closed:
-            self._connecting = self._loop.create_task(self._connect())
+        self.open()
 
-    async def _connect(self) -> None:
+    def answer(self, data: bytes) -> None:
+        """Answer an order; nothing when the connection it came on is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def open(self) -> None:
+        if self._transport is None and self._connecting is None and not self._lines.closed:
+            self._connecting = self._loop.create_task(self._connect(RECONNECT_S))
+
+    async def _connect(self, pause: float) -> None:
         try:
-            await asyncio.sleep(self._tried_at + RECONNECT_S - self._loop.time())
+            await asyncio.sleep(self._tried_at + pause - self._loop.time())
             self._tried_at = self._loop.time()
             self._framer = Framer()
             why = await self._lines.connect(self)
         finally:
             self._connecting = None
         if why:
-            self._lines.owner.refused(self._channel, why)
+            self._lines.owner.refused(self.channel, why)
+            self._stay_open()
+
+    def _stay_open(self) -> None:
+        if self._keep and self._connecting is None and self._transport is None and not self._lines.closed:
+            self._connecting = self._loop.create_task(self._connect(REOPEN_S))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self.heard_at = self._loop.time()
-        self._lines.owner.connected(self._channel)
+        if self._keep:
+            _probe_when_idle(transport.get_extra_info("socket"))
+        self._lines.owner.connected(self.channel)
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
@@ -245,12 +291,13 @@ class _Stream(asyncio.Protocol):
             self._transport.abort()
             return
         for packet in packets:
-            self._lines.owner.received(self._channel, packet)
+            self._lines.received(self, packet)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if not self._lines.closed:
-            self._lines.owner.refused(self._channel, f"refused: connection ended{f': {exc}' if exc else ''}")
+            self._lines.owner.refused(self.channel, f"refused: connection ended{f': {exc}' if exc else ''}")
+            self._stay_open()
 
     def close(self) -> None:
         if self._connecting is not None:
@@ -260,6 +307,17 @@ class _Stream(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _probe_when_idle(sock: Any) -> None:
+    """A firewall that forgot an idle connection would keep the server's orders from us, and nobody would notice."""
+    for level, option, value in (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_S),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S // 3),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    ):
+        sock.setsockopt(level, option, value)
 
 
 def _numeric(host: str, port: int) -> tuple[int, tuple[str, int]] | None:

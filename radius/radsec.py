@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from radius.errors import ConfigError, PacketError
-from radius.packet import Code
+from radius.intake import Intake
 from radius.ports import Client, SecretSource
-from radius.server import Server
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +74,19 @@ def _context(purpose: ssl.Purpose, certificate: Path, key: Path | None, ca: Path
 
 
 class RadsecListener:
-    """Serves clients over TLS; authentication and accounting come on one port (RFC 6614 2.1)."""
+    """Serves clients over TLS; all roles have one port (RFC 6614 2.1)."""
 
-    def __init__(self, clients: SecretSource, *, auth: Server, acct: Server, names: Mapping[str, str]) -> None:
-        """`names`: by client name, the DNS name that its certificate must have; else any that the CA signed will do."""
+    def __init__(
+        self, clients: SecretSource, roles: Mapping[int, Intake], *, names: Mapping[str, Collection[str]]
+    ) -> None:
+        """`roles`: who takes which packet code; the first refuses all others, and counts what is refused before.
+
+        `names`: by client name, DNS names of which its certificate must have one; else any that the CA signed will do.
+        """
         self._clients = clients
-        self._roles = {Code.ACCESS_REQUEST: auth, Code.STATUS_SERVER: auth, Code.ACCOUNTING_REQUEST: acct}
-        self._auth = auth
-        self._names = names
+        self._roles = roles
+        self._first = next(iter(roles.values()))
+        self._names = {client: {name.lower() for name in given} for client, given in names.items()}
         self._server: asyncio.Server | None = None
         self._open: set[_Connection] = set()
 
@@ -115,10 +119,10 @@ class RadsecListener:
             why = "unknown-client"
         elif len(self._open) >= MAX_CONNECTIONS:
             why = "connections"
-        elif (name := self._names.get(client.name, "")) and name.lower() not in connection.names():
+        elif (wanted := self._names.get(client.name)) and not wanted & connection.names():
             why = "certificate-name"
         if why:
-            self._auth.counters.drop(why)
+            self._first.counters.drop(why)
             logger.warning("RadSec connection of %s refused: %s", address, why)
             return None
         self._open.add(connection)
@@ -130,7 +134,7 @@ class RadsecListener:
 
     def receive(self, packet: bytes, client: Client, connection: _Connection) -> None:
         """One packet of a client."""
-        role = self._roles.get(packet[0], self._auth)  # type: ignore[call-overload]  # the server refuses other codes
+        role = self._roles.get(packet[0], self._first)
         role.receive(packet, connection.address, client=client, send=connection.send)
 
 

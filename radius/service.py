@@ -24,6 +24,7 @@ from radius.config import ClientTable, Config, split_address, urls
 from radius.detail import DetailFile
 from radius.errors import ConfigError
 from radius.handler import DirectoryHandler
+from radius.intake import Intake
 from radius.ldif import LdifDirectory
 from radius.ledger import BatchLedger
 from radius.packet import Code
@@ -124,9 +125,12 @@ class Service:
         self.acct = Server(clients, bookkeeper, codes=[Code.ACCOUNTING_REQUEST], status_code=Code.ACCOUNTING_RESPONSE)
         self._radsec_at = split_address(config.listen.radsec) if config.listen.radsec else None
         self._radsec_tls = config.server_tls() if config.listen.radsec else None
-        self._radsec = RadsecListener(
-            config.clients(radsec=True), auth=self.auth, acct=self.acct, names=config.certificate_names()
-        )
+        roles: dict[int, Intake] = {
+            Code.ACCESS_REQUEST: self.auth,
+            Code.STATUS_SERVER: self.auth,
+            Code.ACCOUNTING_REQUEST: self.acct,
+        }
+        self._radsec = RadsecListener(config.clients(radsec=True), roles, names=config.certificate_names())
         self.radsec_address = ("", 0)
 
     @property

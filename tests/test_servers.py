@@ -17,11 +17,13 @@ from nomad.servers import RadiusServers, embedded_config, is_loopback
 from radius import digest
 from radius.config import ClientTable, Listen, Tls
 from radius.digest import Digest
+from radius.packet import Code, Type
 from radius.service import Service
 from tests.harness.debian import require
 from tests.harness.people import ALICE, DOMAIN, SAMPLE, ldif
 from tests.harness.pki import Pki
 from tests.harness.ports import HOST, free_port
+from tests.radius.ordering import OrderingServer
 
 
 class Taker:
@@ -124,6 +126,30 @@ def test_the_directory_of_the_edge_is_that_of_its_server(tmp_path: Path) -> None
     made = embedded_config(load(tmp_path, ""))
     assert (made.directory.url, made.domains, made.realms) == ("file:people.ldif", (DOMAIN,), (DOMAIN,))
     assert made.detail == "detail.jsonl"
+
+
+async def test_radsec_servers_may_order(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    require("openssl")
+    pki = Pki(tmp_path_factory.mktemp("pki"))
+    server = OrderingServer(pki.issue("radius"), pki.ca)
+    await server.start()
+    ours = pki.issue("edge")
+    text = (
+        f'auth = ["radsec:{HOST}:{server.port}"]\nacct = ["radsec:{HOST}:{server.port}"]\n'
+        f'certificate = "{ours.certificate}"\nprivate_key = "{ours.key}"\nca_file = "{pki.ca}"\n'
+    )
+    metrics = Metrics()
+    servers = RadiusServers(load(tmp_path, f"{text}disconnect_from_servers = true\nnas_identifier = 'me'"), metrics)
+    await servers.start()
+    try:
+        assert await servers.listen(Taker(), Clock()) == ("", 0)
+        for nas, cause in (("me", 503), ("other", 403)):
+            answer = await server.order(("User-Name", "alice"), ("NAS-Identifier", nas))
+            assert (answer.code, answer.integer(Type.ERROR_CAUSE)) == (Code.DISCONNECT_NAK, cause)
+        assert b'nomad_radius_orders_total{result="taken"} 2.0' in metrics.render()[0]
+    finally:
+        await servers.close()
+        await server.stop()
 
 
 async def test_radsec_servers_may_tell_secrets(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

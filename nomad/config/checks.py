@@ -154,25 +154,35 @@ def _check_protection(config: Config, radius: Radius) -> list[str]:
 
 
 def _check_orders(radius: Radius) -> list[str]:
-    """The RFC 5176 listener: where, for whom, with which secret."""
-    if not radius.disconnect_listen:
-        unused = "radius.disconnect_clients: have no effect without radius.disconnect_listen, as in '127.0.0.1:3799'"
-        return [unused] if radius.disconnect_clients else []
+    """The RFC 5176 listeners: where, for whom, with which secret or certificate."""
     problems = []
-    try:
-        host, _ = split_host_port(radius.disconnect_listen, DISCONNECT_PORT)
-        ipaddress.ip_address(host)
-    except ValueError as error:
-        problems.append(f"radius.disconnect_listen: {error}; write address:port, as in '127.0.0.1:3799'")
-    if not radius.disconnect_clients:
+    keys = ("disconnect_listen", "disconnect_radsec_listen")
+    for key in keys:
+        if text := getattr(radius, key):
+            try:
+                host, _ = split_host_port(text, DISCONNECT_PORT)
+                ipaddress.ip_address(host)
+            except ValueError as error:
+                problems.append(f"radius.{key}: {error}; write address:port, as in '127.0.0.1:3799'")
+    listens = any(getattr(radius, key) for key in keys)
+    if listens and not radius.disconnect_clients:
         problems.append("radius.disconnect_clients: is empty; name who may disconnect, as in '127.0.0.1'")
+    elif radius.disconnect_clients and not listens:
+        problems.append(
+            "radius.disconnect_clients: have no effect without radius.disconnect_listen, as in '127.0.0.1:3799'"
+        )
     for index, text in enumerate(radius.disconnect_clients):
         try:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
             problems.append(f"radius.disconnect_clients[{index}]: '{text}' is no address or network")
+    if radius.disconnect_radsec_listen and not (radius.certificate and radius.ca_file):
+        problems.append("radius.disconnect_radsec_listen: needs radius.certificate and radius.ca_file")
+    if radius.disconnect_from_servers and not any(server.startswith(RADSEC) for server in radius.auth):
+        problems.append("radius.disconnect_from_servers: has no effect without a 'radsec:' server in radius.auth")
     over_tls = all(server.startswith(RADSEC) for server in (*radius.auth, *radius.acct))  # or the embedded server
-    if over_tls and not radius.secret_file and not os.environ.get("NOMAD_RADIUS_SECRET"):
+    secret = radius.secret_file or os.environ.get("NOMAD_RADIUS_SECRET")
+    if radius.disconnect_listen and over_tls and not secret:
         problems.append("radius.secret_file: is missing; disconnect clients need a secret (or NOMAD_RADIUS_SECRET)")
     return problems
 

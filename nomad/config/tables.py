@@ -117,6 +117,13 @@ class Radius(Struct, frozen=True):
     """address:port of the RFC 5176 listener; "" for none (restart)."""
     disconnect_clients: tuple[str, ...] = ()
     """Addresses and networks that may send Disconnect and CoA (restart)."""
+    disconnect_radsec_listen: str = ""
+    """address:port of the same over TLS, for `disconnect_clients` with a certificate that `ca_file` signed; "" for none
+    (restart)."""
+    disconnect_certificate_names: tuple[str, ...] = ()
+    """DNS names of which such a certificate must have one; empty: any (restart)."""
+    disconnect_from_servers: bool = False
+    """Whether RadSec servers of `auth` may order on the connection that we open to them, and keep open (restart)."""
     disconnect_strict: bool = False
     """Refuse orders without Event-Timestamp or Message-Authenticator, so that none can be replayed (restart)."""
     verdict_cache_s: float = 300.0

@@ -55,6 +55,19 @@ def test_who_may_disconnect(tmp_path: Path, listen: str) -> None:
             r"radius.disconnect_clients\[0\]: 'me' is no address",
         ),
         ('disconnect_listen = "127.0.0.1:3799"\ndisconnect_clients = ["::1"]', "radius.secret_file: is missing"),
+        (
+            'disconnect_radsec_listen = "edge.example"\ndisconnect_clients = ["::1"]',
+            "radius.disconnect_radsec_listen: 'edge.example' does not appear to be",
+        ),
+        (
+            'disconnect_radsec_listen = "127.0.0.1"\ndisconnect_clients = ["::1"]',
+            "radius.disconnect_radsec_listen: needs radius.certificate and radius.ca_file",
+        ),
+        (
+            'disconnect_radsec_listen = "127.0.0.1"\ncertificate = "a"\nca_file = "b"',
+            "radius.disconnect_clients: is empty",
+        ),
+        ("disconnect_from_servers = true", "radius.disconnect_from_servers: has no effect"),
         ('secret_file = "gone"', "radius.secret_file: file .* does not exist"),
     ],
 )

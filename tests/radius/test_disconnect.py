@@ -191,7 +191,7 @@ async def test_too_many_orders_at_once(
     trio: tuple[DisconnectListener, Orders, Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener, orders, peer = trio
-    monkeypatch.setattr("radius.disconnect.MAX_WORKING", 1)
+    monkeypatch.setattr(DisconnectListener, "max_working", 1)
     orders.gate.clear()
     await peer.send(order(("User-Name", "a"), id=1))
     await peer.send(order(("User-Name", "b"), id=2))

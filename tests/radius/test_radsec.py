@@ -284,7 +284,7 @@ url = "file:people.ldif"
     assert client is not None
     assert (client.secret, client.digest_ha1) == (SECRET, True)
     assert config.clients().find("192.0.2.7") is None
-    assert config.certificate_names() == {"192.0.2.0/24": "edge.example"}
+    assert config.certificate_names() == {"192.0.2.0/24": ("edge.example",)}
 
 
 def test_on_uvloop_as_in_the_edge(

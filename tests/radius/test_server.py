@@ -191,7 +191,7 @@ async def test_requests_beyond_the_bound_are_dropped(
     pair: tuple[Server, Peer], script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, peer = pair
-    monkeypatch.setattr("radius.server.MAX_WORKING", 1)
+    monkeypatch.setattr(Server, "max_working", 1)
     script.gate.clear()
     await peer.send(request(identifier=1))
     await peer.send(request(identifier=2))

@@ -17,9 +17,14 @@ from nomad.app import Edge
 from nomad.demo.pbx import Pbx
 from nomad.demo.softphone import PhoneCall, Softphone
 from nomad.ports import CdrQuery
+from radius import radsec
+from radius.attributes import encode
+from radius.client import Pool, Server
+from radius.packet import Code
 from tests.harness.debian import require
 from tests.harness.freeradius import Reply, radclient, write_dictionary
 from tests.harness.people import ALICE, BOB, DOMAIN
+from tests.harness.pki import Pki
 from tests.harness.ports import HOST
 from tests.harness.site import SECRET, phone_of, running_edge
 
@@ -95,6 +100,33 @@ async def test_one_call_is_disconnected_by_its_session(talk: Talk) -> None:
     assert (await talk.order(*pairs)).all("Error-Cause") == ["Session-Context-Not-Found"]
     assert (await talk.order(("Calling-Station-Id", f'"sip:{ALICE.login}@{DOMAIN}"'))).kind == "Disconnect-ACK"
     await second.wait_ended()
+
+
+async def test_an_order_over_tls_ends_the_call(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    require("openssl")
+    pki = Pki(tmp_path_factory.mktemp("pki"))
+    ours, theirs = pki.issue("edge"), pki.issue("radius", names=("radius.example",))
+    listen = (
+        f'disconnect_radsec_listen = "{HOST}:0"\ndisconnect_clients = ["{HOST}"]\n'
+        f'disconnect_certificate_names = ["radius.example"]\ncertificate = "{ours.certificate}"\n'
+        f'private_key = "{ours.key}"\nca_file = "{pki.ca}"'
+    )
+    async with running_edge(tmp_path, radius=listen) as (edge, _):
+        assert edge.disconnect_address == ("", 0)
+        phone = phone_of(edge, ALICE)
+        await phone.start()
+        assert (await phone.register()).ok
+        call = await phone.call("1000")
+        host, port = edge.radius.orders_over_tls
+        context = radsec.client_context(certificate=theirs.certificate, key=theirs.key, ca=pki.ca)
+        pool = Pool([Server(host, port, radsec.SECRET, context)])
+        order = encode([("User-Name", ALICE.login), ("Event-Timestamp", int(time.time()))])
+        assert (await pool.request(Code.DISCONNECT_REQUEST, order)).code == Code.DISCONNECT_ACK
+        assert await call.wait_ended() == "peer"
+        assert edge.locations.bindings == 0
+        assert b'nomad_radius_orders_total{result="taken"} 1.0' in edge.metrics.render()[0]
+        await pool.close()
+        await phone.stop()
 
 
 async def test_refusals_say_why(talk: Talk) -> None:
