@@ -216,6 +216,10 @@ def _check_pbx(config: Config) -> list[str]:
                     problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is everybody; name the PBX's addresses")
             except ValueError:
                 problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is no address, address:port or network")
+        if pbx.diversion not in ("", "diversion", "history-info"):
+            problems.append(
+                f"pbx[{index}].diversion: '{pbx.diversion}' is neither 'diversion' nor 'history-info' nor ''"
+            )
         problems += _missing_file(config, f"pbx[{index}].password_file", pbx.password_file)
     return problems
 

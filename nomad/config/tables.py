@@ -180,6 +180,9 @@ class Pbx(Struct, frozen=True):
     """Digest user when the PBX challenges; "" when it trusts our address."""
     password_file: str = ""
     """File with the digest password; or the variable NOMAD_PBX_PASSWORD."""
+    diversion: str = "diversion"
+    """How the PBX is told who sent a call on to another number: "diversion" (RFC 5806), "history-info" (RFC 7044) or
+    ""."""
 
 
 class Media(Struct, frozen=True):

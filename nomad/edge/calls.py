@@ -78,6 +78,7 @@ class Call:
     ends_at: float | None = None  # when the limit is reached
     status: int = 0
     terminate_cause: str = ""  # known before the end when the edge itself ends it
+    forwarded: bool = False  # the member's phone sent it on; it is the member's call all the same
     multi: str = ""  # Acct-Multi-Session-Id, "" when the call belongs to no other
     interim_at: float = 0.0
     refresh_by: float | None = None  # when the session timer has run out (RFC 4028); not kept over a restart
@@ -196,6 +197,10 @@ class CallTable:
     def active_of(self, user: str) -> int:
         """How many calls a user has now."""
         return self._active.get(user, 0)
+
+    def forwarded_of(self, user: str) -> int:
+        """How many of them the user's phone sent on."""
+        return sum(call.forwarded and call.user == user for call in self)
 
     def __iter__(self) -> Iterator[Call]:
         return (call for call in tuple(self._calls.values()) if call.state is not CallState.ENDED)

@@ -17,6 +17,7 @@ from nomad.edge.accounting import Accountant, Attempted
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Leg
+from nomad.edge.forwarding import MAX_DIVERSIONS, Onward, target_of, times_diverted
 from nomad.edge.guard import ALLOW, METHODS, Guard, check_sanity
 from nomad.edge.notices import METHODS as NOTICES
 from nomad.edge.notices import Notices
@@ -31,7 +32,7 @@ from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
-from nomad.ports import Countries, LocationStore, Signalling, Unavailable
+from nomad.ports import Countries, Grant, LocationStore, Signalling, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import response_to
 from nomad.sip.dialog import pop_own_route
@@ -244,7 +245,16 @@ class Dispatcher:
         registration = await self._parts.locations.get(user)
         relay.check_cancelled()
         if calls:
-            await self._parts.switchboard.ring(incoming, relay, registration, called.number or registration.extension)
+            ruleset, grant = self.ruleset, registration.grant
+
+            async def judge(response: Response, flow: Flow) -> Onward | None:
+                if grant is None:
+                    return None
+                ringing = Incoming(incoming.key, request, flow)  # as if the phone had called
+                return await self._judge_forward(response, ringing=ringing, grant=grant, ruleset=ruleset)
+
+            number = called.number or registration.extension
+            await self._parts.switchboard.ring(incoming, relay, registration, number, judge=judge)
         else:
             await self._parts.notices.to_phones(incoming, relay, registration)
 
@@ -313,11 +323,62 @@ class Dispatcher:
         target = NameAddr.parse(values[0]).uri
         if target.scheme in ("sip", "sips") and target.host in hosts:
             target = Uri.build(target.unescaped_user, self._parts.own.domain)
-        self._judge(incoming, identity, await self._number_of(target), ruleset)
+        number = await self._number_of(target)
+        self._judge(incoming, identity, number, ruleset, direction=Direction.FORWARD)
 
-    def _judge(self, incoming: Incoming, identity: Identity, number: str, ruleset: Ruleset) -> None:
+    async def _judge_forward(
+        self, response: Response, *, ringing: Incoming, grant: Grant, ruleset: Ruleset
+    ) -> Onward | None:
+        """Where the 3xx of a phone leads, judged as a call by its person; None when that may not be."""
+        try:
+            if times_diverted(ringing.request) >= MAX_DIVERSIONS:
+                raise Reject(482, rule="diversions")
+            target = target_of(response)
+            if target is None:
+                return None
+            if target.host in self._pbx_hosts():
+                target = Uri.build(target.unescaped_user, self._parts.own.domain)
+            number = await self._number_of(target)
+            if number == grant.extension:
+                raise Reject(482, rule="forward-loop")
+            calls = self._parts.calls
+            verdict = self._verdict(
+                ringing,
+                Identity(grant, frozenset()),
+                number,
+                ruleset,
+                direction=Direction.FORWARD,
+                active_calls=max(0, calls.active_of(grant.user) - 1),  # without this one
+                forwarded_calls=calls.forwarded_of(grant.user),
+            )
+            if not verdict.allowed:
+                raise self._policy_refusal(verdict)
+        except Reject as reject:
+            self._not_forwarded(ringing, grant, reject.rule, reject.why)
+            return None
+        except SipError as error:
+            self._not_forwarded(ringing, grant, "malformed", error.text)
+            return None
+        return Onward(number, self.trunks.for_number(number), verdict, ruleset.version)
+
+    def _not_forwarded(self, ringing: Incoming, grant: Grant, rule: str, why: str) -> None:
+        self._metrics.refused(rule)
+        self._log(ringing, f"not forwarded: {rule}", 0, self._clock.monotonic(), user=grant.user, why=why)
+
+    def _judge(
+        self,
+        incoming: Incoming,
+        identity: Identity,
+        number: str,
+        ruleset: Ruleset,
+        *,
+        direction: Direction = Direction.OUT,
+    ) -> None:
         """Raises `Reject` when a person may not call this number, however many calls the person has now."""
-        verdict = self._verdict(incoming, identity, number, ruleset, active_calls=0)
+        forwarded = self._parts.calls.forwarded_of(identity.user) if direction is Direction.FORWARD else 0
+        verdict = self._verdict(
+            incoming, identity, number, ruleset, direction=direction, active_calls=0, forwarded_calls=forwarded
+        )
         if not verdict.allowed:
             raise self._policy_refusal(verdict)
 
@@ -352,6 +413,7 @@ class Dispatcher:
         *,
         direction: Direction = Direction.OUT,
         active_calls: int | None = None,
+        forwarded_calls: int = 0,
     ) -> Verdict:
         now = self._clock.wall()
         grant, flow = identity.grant, incoming.flow
@@ -369,6 +431,7 @@ class Dispatcher:
                 encrypted_media=ruleset.needs_media and is_encrypted(incoming.request.body),
                 country=self.countries.of(flow.remote[0]) if ruleset.needs_country else None,
                 active_calls=self._parts.calls.active_of(grant.user) if active_calls is None else active_calls,
+                forwarded_calls=forwarded_calls,
                 seconds_today=self._parts.usage.today(grant.user, now),
                 own=grant.limits,
                 own_classes=grant.allowed_classes,

@@ -83,6 +83,11 @@ class Sides:
         forwarded.add("p-asserted-identity", asserted_identity(grant.display_name, name, self._config.domain))
         return forwarded
 
+    def onward(self, incoming: Incoming, number: str, *, trunk: Trunk, flow: Flow, token: str) -> Request:
+        """A PBX's call as a PBX gets it when a phone sends it on to another number."""
+        uri = str(Uri.build(number, trunk.uri.host, trunk.uri.port))
+        return self._proxy.copy(incoming.request, source=incoming.flow, destination=flow, token=token, uri=uri)
+
     def to_phone(self, incoming: Incoming, binding: Binding, *, token: str = "", branches: int = 1) -> Branch:
         """A PBX's request as one of so many phones of a member gets it."""
         forwarded = self._proxy.copy(

@@ -17,6 +17,7 @@ from nomad.edge.accounting import Accountant, cause_of
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
+from nomad.edge.forwarding import Judge, Onward, tell
 from nomad.edge.logins import Logins
 from nomad.edge.outbound import other_flows, takers, targets
 from nomad.edge.policy import EMERGENCY, Verdict
@@ -24,12 +25,13 @@ from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retr
 from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
-from nomad.ports import Registration, Unavailable
+from nomad.ports import Grant, Registration, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import new_request
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
 from nomad.sip.message import Request, Response
+from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class Switchboard:
         self._clock = clock
         self._metrics = metrics
         self._new_id = new_id
+        self._onward: dict[str, Onward] = {}  # call id -> where a phone sent it on to, while it rings
         self._setups: dict[str, Relay] = {}  # call id -> INVITE that has no final response yet
 
     # -- new calls -----------------------------------------------------------------------------------------------
@@ -75,9 +78,6 @@ class Switchboard:
     ) -> Call:
         """Take in the call of a member; no await may stand between the verdict and this."""
         request = incoming.request
-        limits = [limit for limit in (verdict.max_call_s, identity.grant.session_timeout_s) if limit is not None]
-        if verdict.number_class == EMERGENCY:
-            limits = []  # nothing ends an emergency call but its ends
         call = Call(
             id=self._new_id(),
             call_id=request.call_id,
@@ -95,7 +95,7 @@ class Switchboard:
             number=verdict.number,
             policy=policy,
             chain=verdict.short,
-            limit_s=min(limits) if limits else None,
+            limit_s=_longest(verdict, identity.grant),
             policy_limit_s=verdict.max_call_s,
         )
         self._calls.open(call)
@@ -118,8 +118,13 @@ class Switchboard:
         retry = self._logins.sign(forwarded, flow, trunk)
         await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], retry=retry)
 
-    async def ring(self, incoming: Incoming, relay: Relay, registration: Registration, number: str) -> None:
-        """Fork a PBX's INVITE to all phones of a member; the first answer wins."""
+    async def ring(
+        self, incoming: Incoming, relay: Relay, registration: Registration, number: str, *, judge: Judge
+    ) -> None:
+        """Fork a PBX's INVITE to all phones of a member; the first answer wins.
+
+        `judge` says where a phone may send the call on to: that number rings in its place, one for each call.
+        """
         request, grant = incoming.request, registration.grant
         now = self._clock.wall()
         bindings = targets(registration.bindings, now)
@@ -144,10 +149,20 @@ class Switchboard:
             number=number,
         )
 
+        login: Retry | None = None
+
         async def retry(response: Response | None, failed: Branch) -> Branch | None:
-            """The next flow to a phone, in the place of one that is gone (RFC 5626 5.3.1)."""
+            """What rings in the place of a phone: its next flow (RFC 5626 5.3.1), or whom it names (16.7 step 4)."""
+            nonlocal login
+            if failed.side == PBX:
+                return await login(response, failed) if login is not None else None
+            if response is not None and response.status != FLOW_FAILED:
+                branch = await self._send_on(incoming, call, failed, response, judge)
+                if branch is not None:
+                    login = self._logins.sign(branch.request, branch.flow, self._onward[call.id].trunk)
+                return branch
             spare = next((each for each in spares if each.instance == failed.instance), None)
-            if spare is None or (response is not None and response.status != FLOW_FAILED):
+            if spare is None:
                 return None
             spares.remove(spare)
             branch = self._sides.to_phone(incoming, spare, token=call.id, branches=len(bindings))
@@ -159,7 +174,48 @@ class Switchboard:
             self._sides.to_phone(incoming, binding, token=call.id, branches=len(bindings)) for binding in bindings
         ]
         self._calls.open(call)
-        await self._set_up(incoming, relay, call, branches, retry=retry if spares else None)
+        await self._set_up(incoming, relay, call, branches, retry=retry)
+
+    async def _send_on(
+        self, incoming: Incoming, call: Call, failed: Branch, response: Response, judge: Judge
+    ) -> Branch | None:
+        """The branch to where a phone sends its call on to, None when it may not or the PBX is away."""
+        if call.id in self._onward or not 300 <= response.status < 400:
+            return None
+        onward = await judge(response, failed.flow)
+        if onward is None:
+            return None
+        trunk = onward.trunk
+        try:
+            flow = await self._sides.connect(trunk)
+            request = self._sides.onward(incoming, onward.number, trunk=trunk, flow=flow, token=call.id)
+            by = Uri.build(call.grant.extension or call.user, self._config.domain)
+            tell(request, trunk.diversion, by=str(by), to=request.uri_text, status=response.status)
+            branch = Branch(request, flow, PBX)
+            await self._offer(call, incoming, branch)
+        except (Unavailable, Reject) as error:
+            log.event(logger, "not-forwarded", level=logging.WARNING, id=call.id, why=str(error))
+            return None
+        self._onward[call.id] = onward
+        call.forwarded = True
+        call.peer = failed.flow.remote[0]
+        return branch
+
+    def _pays(self, call: Call, onward: Onward) -> None:
+        """The number that a phone sent a call on to has answered: it is a call of the phone's person from now on."""
+        verdict = onward.verdict
+        call.direction = "out"
+        call.callee_address = f"{onward.number}@{self._config.domain}"
+        call.number_class = verdict.number_class
+        call.group, call.number, call.policy, call.chain = verdict.group, verdict.number, onward.policy, verdict.short
+        call.limit_s, call.policy_limit_s = _longest(verdict, call.grant), verdict.max_call_s
+
+    async def _offer(self, call: Call, incoming: Incoming, branch: Branch) -> None:
+        """Offer the media of a call to a branch by way of the relay. Raises `Unavailable`."""
+        if branch.request.body and branch.request.content_type == SDP:
+            branch.request.body = await self._media.offer(
+                call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
+            )
 
     async def _set_up(
         self,
@@ -187,16 +243,14 @@ class Switchboard:
         try:
             relay.check_cancelled()
             for branch in branches:
-                if branch.request.body and branch.request.content_type == SDP:
-                    branch.request.body = await self._media.offer(
-                        call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
-                    )
+                await self._offer(call, incoming, branch)
             status = await self._proxy.relay(relay, request, branches, observe=observe, retry=retry)
         except Reject as reject:
             status = reject.status
             raise
         finally:
             del self._setups[call.id]
+            self._onward.pop(call.id, None)
             if call.state is not CallState.ANSWERED:
                 await self._close(call, status=status, cause=call.terminate_cause or cause_of(status))
 
@@ -223,6 +277,11 @@ class Switchboard:
         interval = sessions.agree(request, response)
         if call.state is CallState.ANSWERED or call.state is CallState.ENDED:
             return
+        onward = self._onward.get(call.id)
+        if onward is not None:
+            call.forwarded = branch.side == PBX
+            if call.forwarded:
+                self._pays(call, onward)
         self._calls.answered(call, leg.tag, self._clock.wall())
         self._calls.expect_refresh(call, self._until(interval))
         if branch.side == PHONE:
@@ -337,3 +396,9 @@ class Switchboard:
         except Unavailable as error:
             log.event(logger, "media-failed", level=logging.WARNING, id=call.id, why=str(error))
         await self._accountant.ended(call, rule=rule, reason=reason)
+
+
+def _longest(verdict: Verdict, grant: Grant) -> float | None:
+    """How long a call may last from its answer on; nothing ends an emergency call but its ends."""
+    limits = [limit for limit in (verdict.max_call_s, grant.session_timeout_s) if limit is not None]
+    return None if verdict.number_class == EMERGENCY else min(limits, default=None)

@@ -24,6 +24,7 @@ class Trunk:
     networks: tuple[Network, ...]  # any port
     username: str = ""
     password: str = ""
+    diversion: str = ""  # header in which it is told who sent a call on, "" for none
 
     def is_source(self, remote: tuple[str, int]) -> bool:
         """Whether requests from this address and port come from the PBX."""
@@ -73,4 +74,13 @@ def make_trunk(pbx: Pbx, *, addresses: Sequence[str], password: str = "") -> Tru
     if not pbx.trusted:
         default_port = 5061 if uri.scheme == "sips" or uri.transport == "tls" else 5060
         sources.update((address, uri.port or default_port) for address in addresses)
-    return Trunk(pbx.name, uri, re.compile(pbx.extensions), frozenset(sources), tuple(networks), pbx.username, password)
+    return Trunk(
+        name=pbx.name,
+        uri=uri,
+        extensions=re.compile(pbx.extensions),
+        sources=frozenset(sources),
+        networks=tuple(networks),
+        username=pbx.username,
+        password=password,
+        diversion=pbx.diversion,
+    )

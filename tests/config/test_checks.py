@@ -27,6 +27,8 @@ from tests.harness.settings import GOOD, load, problems
         ("[sip]", "[sip]\ntimer_c_s = -1.0", "sip.timer_c_s: must be above 0"),
         ("[sip]", "[sip]\nmax_transactions = 0", "sip.max_transactions: must be above 0"),
         ("[sip]", '[sip]\ncertificate = "no.pem"', "sip.certificate: file"),
+        ("[[pbx]]", '[[pbx]]\ndiversion = "x"', "pbx[0].diversion: 'x' is neither"),
+        ("[sip]", "[events]\nmax_per_person = 0\n[sip]", "events.max_per_person: must be above 0"),
         (
             "[directory]",
             '[[sip.certificates]]\nnames = ["a"]\ncertificate = "policy.toml"\n[directory]',
