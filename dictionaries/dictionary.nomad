@@ -15,7 +15,13 @@ ATTRIBUTE	Nomad-Max-Calls			6	integer
 ATTRIBUTE	Nomad-Max-Minutes-Per-Day	7	integer
 ATTRIBUTE	Nomad-Max-Call-Minutes		8	integer
 
-# In Accounting-Request: the call
+# Where the edge verifies digests ([radius] verify = "edge"): it asks with the one in the Access-Request, and gets the
+# other in the Access-Accept, over RadSec or loopback only. ALGORITHM:USER:REALM:HEX, as in the directory
+ATTRIBUTE	Nomad-Digest-HA1		9	string
+ATTRIBUTE	Nomad-Verify-At			10	integer
+VALUE		Nomad-Verify-At		Edge	1
+
+# In Accounting-Request: the call. The response code also in an Access-Reject: 403 says that the credentials were right
 ATTRIBUTE	Nomad-SIP-Call-Id		16	string
 ATTRIBUTE	Nomad-SIP-From-Tag		17	string
 ATTRIBUTE	Nomad-SIP-To-Tag		18	string

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nomad.ports import (
+    NO_LIMITS,
     AccountingRecord,
     Change,
     Grant,
+    Limits,
     OrderTaker,
     Proof,
     Refusal,
@@ -24,7 +26,7 @@ from nomad.ports import (
     Whom,
 )
 from radius import digest
-from radius.attributes import NOMAD, Value, encode, encoder
+from radius.attributes import NOMAD, Value, cut_text, encode, encoder
 from radius.client import Pool
 from radius.digest import Digest
 from radius.disconnect import ErrorCause, Kind, Order
@@ -33,8 +35,14 @@ from radius.packet import Code, Packet, Type, attribute
 
 logger = logging.getLogger(__name__)
 
-ADDRESS, EXTENSION, GROUP, DISPLAY_NAME = 1, 2, 3, 4  # of the vendor "Nomad"
+# of the vendor "Nomad", as in dictionaries/dictionary.nomad
+ADDRESS, EXTENSION, GROUP, DISPLAY_NAME = 1, 2, 3, 4
+ALLOW_CLASS, MAX_CALLS, MAX_MINUTES_PER_DAY, MAX_CALL_MINUTES, DIGEST_HA1 = 5, 6, 7, 8, 9
+RESPONSE_CODE = 19
 SIP_AOR = 122  # RFC 5090 3.20
+FORBIDDEN = 403  # in an Access-Reject: the credentials were right, the person may not come in
+MAX_MESSAGE_BYTES = 128  # of a Reply-Message in a reason phrase
+NOBODY_HA1 = "0" * 32  # what a proof is checked against when there is nothing else, so that it takes as long
 MAX_DELAY_S = 0xFFFFFFFF
 LEAST_INTERIM_S = 60  # RFC 2869 5.16
 # RFC 5176 3 and 3.6: what names a session, what an order may carry besides, and what a CoA can change here
@@ -43,7 +51,11 @@ PASSING = (
     "NAS-Identifier", "NAS-IP-Address", "NAS-IPv6-Address", "Event-Timestamp", "Proxy-State", "Acct-Terminate-Cause",
     "Reply-Message",
 )  # fmt: skip
-CHANGEABLE = {"Session-Timeout": "session_timeout_s", "Acct-Interim-Interval": "interim_interval_s"}
+CHANGEABLE = (
+    "Session-Timeout", "Acct-Interim-Interval", "Filter-Id", "Nomad-Group", "Nomad-Allow-Class", "Nomad-Max-Calls",
+    "Nomad-Max-Minutes-Per-Day", "Nomad-Max-Call-Minutes",
+)  # fmt: skip
+GROUPS = ("Nomad-Group", "Filter-Id")
 HA1_DIGITS = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}  # not -sess: that HA1 is good for one nonce only
 HEX = frozenset("0123456789abcdef")
 _DIALECTS = {"sterman": digest.to_sterman, "rfc5090": digest.to_rfc5090}
@@ -60,10 +72,17 @@ class RadiusAuthenticator:
         nas_identifier: str = "nomad",
         nas_address: str = "",
         take_ha1: bool = False,
+        verify: bool = False,
     ) -> None:
-        """`take_ha1` only where nobody can read the replies: a Digest-HA1 that came over a network is not used."""
+        """`take_ha1` only where nobody can read the replies: a Digest-HA1 that came over a network is not used.
+
+        `verify`: the server authorises and tells HA1, and the digest is checked here; needs `take_ha1`.
+        """
         self._pool = pool
         self._take_ha1 = take_ha1
+        self._verify = verify and take_ha1
+        self._asks_for_ha1 = encode([("Nomad-Verify-At", "Edge")])
+        self._warned = False
         self._rfc5090 = dialect == "rfc5090"
         self._to_attributes = _DIALECTS[dialect]
         # What is the same in every request. RFC 2865 4.1: NAS-IP-Address or NAS-Identifier must be there.
@@ -79,39 +98,56 @@ class RadiusAuthenticator:
 
     async def vouch(self, proof: Proof) -> Vouched | Refusal:
         """The same, with the HA1 of the proof when the server gave it. Raises `Unavailable`."""
+        make = self._attributes_for_ha1 if self._verify else self._attributes
         try:
-            reply = await self._pool.request(Code.ACCESS_REQUEST, self._attributes(proof))
+            reply = await self._pool.request(Code.ACCESS_REQUEST, make(proof))
         except EncodingError:
             return Refusal()  # longer than any credentials that a server could know
         except RadiusUnavailable as error:
             raise Unavailable(f"RADIUS authentication: {error}") from None
         try:
+            if self._verify:
+                return self._judge(reply, proof)
             if reply.code != Code.ACCESS_ACCEPT:
-                return Refusal(_message(reply))
-            return Vouched(_grant(reply, proof), _ha1(reply, proof) if self._take_ha1 else "")
+                return Refusal(_message(reply), final=_number(reply, RESPONSE_CODE) == FORBIDDEN)
+            return Vouched(_grant(reply, proof), self._ha1(reply, proof))
         except PacketError as error:
             raise Unavailable(f"RADIUS authentication: reply cannot be used: {error.text}") from None
 
     def _attributes(self, proof: Proof) -> bytes:
-        credentials = Digest(
-            username=proof.username,
-            realm=proof.realm,
-            nonce=proof.nonce,
-            uri=proof.uri,
-            method=proof.method,
-            response=proof.response,
-            algorithm=proof.algorithm,
-            qop=proof.qop,
-            nc=proof.nc,
-            cnonce=proof.cnonce,
-            opaque=proof.opaque,
-            body_hash=proof.body_hash,
-        )
-        body = attribute(Type.USER_NAME, proof.username.encode("utf-8", "surrogateescape")) + self._fixed
-        body += self._to_attributes(credentials)
+        body = attribute(Type.USER_NAME, _octets(proof.username)) + self._fixed
+        body += self._to_attributes(_digest_of(proof))
         if self._rfc5090 and proof.address:
-            body += attribute(SIP_AOR, f"sip:{proof.address}".encode("utf-8", "surrogateescape"))
+            body += attribute(SIP_AOR, _octets(f"sip:{proof.address}"))
         return body
+
+    def _attributes_for_ha1(self, proof: Proof) -> bytes:
+        """Whose HA1 is asked for; nothing of the proof goes along."""
+        body = attribute(Type.USER_NAME, _octets(proof.username)) + self._fixed + self._asks_for_ha1
+        body += attribute(digest.RFC5090_REALM, _octets(proof.realm))
+        body += attribute(digest.RFC5090_ALGORITHM, _octets(proof.algorithm))
+        return body + (attribute(SIP_AOR, _octets(f"sip:{proof.address}")) if proof.address else b"")
+
+    def _judge(self, reply: Packet, proof: Proof) -> Vouched | Refusal:
+        """Check the proof with the HA1 that came. A refusal is always the same: the server knows nothing of the proof,
+        and what it says of an account is for who knows the password.
+        """
+        accepted = reply.code == Code.ACCESS_ACCEPT
+        ha1 = self._ha1(reply, proof) if accepted else ""
+        if accepted and not ha1:
+            logger.warning("%r let in by RADIUS, but without a %s HA1 that fits", proof.username, proof.algorithm)
+        right = digest.verify(_digest_of(proof), ha1 or NOBODY_HA1)
+        return Vouched(_grant(reply, proof), ha1) if right and ha1 else Refusal()
+
+    def _ha1(self, reply: Packet, proof: Proof) -> str:
+        """The HA1 of this proof, "" when the reply has none that fits or may not be trusted with one."""
+        ha1 = _ha1_in(reply, proof)
+        if ha1 and not self._take_ha1:
+            if not self._warned:
+                self._warned = True
+                logger.warning("a RADIUS server sends HA1 unasked; if that is over a network without RadSec, stop it")
+            return ""
+        return ha1
 
 
 class RadiusAccounting:
@@ -171,22 +207,21 @@ class RadiusOrders:
     async def __call__(self, order: Order) -> ErrorCause | None:
         """Carry an order out; None acknowledges it."""
         whom = Whom(order.user, order.session, order.calling, order.called, order.classes, by=f"radius {order.client}")
-        changes = dict(pair for pair in order.attributes if pair[0] in CHANGEABLE)
+        changes = [pair for pair in order.attributes if pair[0] in CHANGEABLE]
         if cause := _wrong_in(order, whom, changes):
             return cause
         try:
             if order.kind is Kind.DISCONNECT:
                 found = await self._taker.disconnect(whom)
             else:
-                change = Change(**{CHANGEABLE[name]: value for name, value in changes.items()})  # type: ignore[arg-type]  # integers by the dictionary
-                found = await self._taker.change(whom, change)
+                found = await self._taker.change(whom, _change_of(changes))
         except Unavailable as error:
             logger.error("%s of %s: %s", order.kind.name, order.client, error)
             return ErrorCause.RESOURCES_UNAVAILABLE
         return None if found else ErrorCause.SESSION_CONTEXT_NOT_FOUND
 
 
-def _wrong_in(order: Order, whom: Whom, changes: dict[str, Value]) -> ErrorCause | None:
+def _wrong_in(order: Order, whom: Whom, changes: Sequence[tuple[str, Value]]) -> ErrorCause | None:
     """RFC 5176 3: every attribute is mandatory, so one that means nothing here refuses the order."""
     allowed = {*SELECTING, *PASSING, *(CHANGEABLE if order.kind is Kind.CHANGE else ())}
     names = {name for name, _ in order.attributes}
@@ -196,12 +231,36 @@ def _wrong_in(order: Order, whom: Whom, changes: dict[str, Value]) -> ErrorCause
         return ErrorCause.UNSUPPORTED_ATTRIBUTE
     if whom == Whom() or (order.kind is Kind.CHANGE and not changes):
         return ErrorCause.MISSING_ATTRIBUTE
-    if any(not isinstance(value, int) for value in changes.values()):
-        return ErrorCause.INVALID_ATTRIBUTE_VALUE
-    interim = changes.get("Acct-Interim-Interval") or LEAST_INTERIM_S  # 0: as the edge is configured
-    if changes.get("Session-Timeout") == 0 or int(interim) < LEAST_INTERIM_S:
+    if any(not _is_good(name, value) for name, value in changes):
         return ErrorCause.INVALID_ATTRIBUTE_VALUE
     return None
+
+
+def _is_good(name: str, value: Value) -> bool:
+    if name in (*GROUPS, "Nomad-Allow-Class"):
+        return isinstance(value, str)
+    if not isinstance(value, int):
+        return False
+    if name == "Acct-Interim-Interval":
+        return value == 0 or value >= LEAST_INTERIM_S  # 0: as the edge is configured
+    return value > 0 or name != "Session-Timeout"
+
+
+def _change_of(changes: Sequence[tuple[str, Value]]) -> Change:
+    """What a CoA-Request changes; the values are of the dictionary's types."""
+    numbers = {name: int(value) for name, value in changes if isinstance(value, int)}
+    groups = [str(value) for name, value in changes if name in GROUPS]
+    return Change(
+        session_timeout_s=numbers.get("Session-Timeout"),
+        interim_interval_s=numbers.get("Acct-Interim-Interval"),
+        groups=tuple(dict.fromkeys(groups)) if groups else None,
+        allowed_classes=_classes([str(value) for name, value in changes if name == "Nomad-Allow-Class"]) or None,
+        limits=_limits(
+            numbers.get("Nomad-Max-Calls"),
+            numbers.get("Nomad-Max-Minutes-Per-Day"),
+            numbers.get("Nomad-Max-Call-Minutes"),
+        ),
+    )
 
 
 _STATUS_TYPE = encoder("Acct-Status-Type")
@@ -213,8 +272,9 @@ _USER_NAME = encoder("User-Name")
 
 def _grant(reply: Packet, proof: Proof) -> Grant:
     """An Access-Accept as a grant. Raises `PacketError`."""
-    groups, addresses, classes = [], [], []
+    groups, addresses, classes, allow = [], [], [], []
     user = extension = display_name = ""
+    numbers: dict[int, int] = {}
     for kind, value in reply.attributes:
         if kind == Type.USER_NAME:
             user = user or _text(value)
@@ -229,6 +289,10 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
             extension = extension or _text(value)
         elif kind == DISPLAY_NAME:
             display_name = display_name or _text(value)
+        elif kind == ALLOW_CLASS:
+            allow.append(_text(value))
+        elif kind in (MAX_CALLS, MAX_MINUTES_PER_DAY, MAX_CALL_MINUTES):
+            numbers[kind] = _integer(kind, value)
     groups += [_text(value) for value in reply.get_all(Type.FILTER_ID)]
     return Grant(
         user=user or proof.username.partition("@")[0],
@@ -241,6 +305,10 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
         idle_timeout_s=reply.integer(Type.IDLE_TIMEOUT),
         interim_interval_s=_interim_interval(reply),
         message=_message(reply),
+        limits=_limits(numbers.get(MAX_CALLS), numbers.get(MAX_MINUTES_PER_DAY), numbers.get(MAX_CALL_MINUTES))
+        if numbers
+        else NO_LIMITS,
+        allowed_classes=_classes(allow) if allow else (),
     )
 
 
@@ -250,20 +318,72 @@ def _interim_interval(reply: Packet) -> int | None:
     return max(interval, LEAST_INTERIM_S) if interval else None
 
 
-def _ha1(reply: Packet, proof: Proof) -> str:
-    """Digest-HA1 (RFC 5090 3.19), "" when there is none that fits the algorithm."""
-    ha1 = reply.text(digest.RFC5090_HA1).lower()
-    length = HA1_DIGITS.get(proof.algorithm.upper(), 0)
-    return ha1 if length and len(ha1) == length and not set(ha1) - HEX else ""
+def _classes(values: Sequence[str]) -> tuple[str, ...]:
+    """Number classes, in values of their own or with commas between them."""
+    return tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",")))
+
+
+def _limits(calls: int | None, day_minutes: int | None, call_minutes: int | None) -> Limits:
+    return Limits(
+        concurrent_calls=calls,
+        seconds_per_day=None if day_minutes is None else day_minutes * 60.0,
+        call_s=None if call_minutes is None else call_minutes * 60.0,
+    )
+
+
+def _ha1_in(reply: Packet, proof: Proof) -> str:
+    """Digest-HA1 (RFC 5090 3.19), or the Nomad-Digest-HA1 of algorithm, user and realm; "" when none fits."""
+    algorithm = proof.algorithm.upper()
+    length = HA1_DIGITS.get(algorithm, 0)
+    named = f"{algorithm}:{proof.username}:{proof.realm}:"
+    found = [reply.text(digest.RFC5090_HA1)]
+    for kind, value in reply.vendor(NOMAD):
+        if kind == DIGEST_HA1 and (text := _text(value)).startswith(named):
+            found.append(text.removeprefix(named))
+    return next((ha1 for ha1 in map(str.lower, found) if ha1 and len(ha1) == length and not set(ha1) - HEX), "")
+
+
+def _digest_of(proof: Proof) -> Digest:
+    return Digest(
+        username=proof.username,
+        realm=proof.realm,
+        nonce=proof.nonce,
+        uri=proof.uri,
+        method=proof.method,
+        response=proof.response,
+        algorithm=proof.algorithm,
+        qop=proof.qop,
+        nc=proof.nc,
+        cnonce=proof.cnonce,
+        opaque=proof.opaque,
+        body_hash=proof.body_hash,
+    )
+
+
+def _number(reply: Packet, type: int) -> int | None:
+    """The first value of a vendor attribute that is a number. Raises `PacketError`."""
+    return next((_integer(kind, value) for kind, value in reply.vendor(NOMAD) if kind == type), None)
+
+
+def _integer(type: int, value: bytes) -> int:
+    if len(value) != 4:
+        raise PacketError("attribute", f"Nomad attribute {type}: {len(value)} octets, a number has 4")
+    return int.from_bytes(value, "big")
 
 
 def _message(reply: Packet) -> str:
-    """Every Reply-Message in order (RFC 2865 5.18), without what does not belong into a line."""
+    """Every Reply-Message in order (RFC 2865 5.18) as one short line, without what does not belong into one."""
     values = reply.get_all(Type.REPLY_MESSAGE)
     if not values:
         return ""
     text = "".join([_text(value) for value in values])
-    return "".join([character if character.isprintable() else " " for character in text]).strip()
+    line = "".join([character if character.isprintable() else " " for character in text]).strip()
+    octets = line.encode()
+    return line if len(octets) <= MAX_MESSAGE_BYTES else cut_text(octets, MAX_MESSAGE_BYTES).decode().rstrip()
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _text(value: bytes) -> str:

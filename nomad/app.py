@@ -215,6 +215,7 @@ class Edge:
             recorder=self.auditor,
             forget=self.verdicts.forget,
             drop=self.notices.drop,
+            amend=self.verdicts.amend,
         )
         self._jobs = [
             asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),

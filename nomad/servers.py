@@ -5,7 +5,6 @@ A part of the composition root that the commands use too. Decides nothing about 
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from nomad import log
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
 from nomad.clock import Clock
-from nomad.config import DISCONNECT_PORT, RADSEC, Config, ConfigError, Radius, secret, split_host_port
+from nomad.config import DISCONNECT_PORT, RADSEC, Config, ConfigError, Radius, is_loopback, secret, split_host_port
 from nomad.metrics import Metrics
 from nomad.ports import OrderTaker, Unavailable
 from radius import radsec
@@ -71,12 +70,16 @@ class RadiusServers:
             auth = [self._server(text, AUTH_PORT) for text in self._table.auth]
             acct = [self._server(text, ACCT_PORT) for text in self._table.acct]
         nas = self.nas_identifier
+        at_edge = self._table.verify == "edge"
+        private = all(server.tls is not None or is_loopback(server.host) for server in auth)
+        if at_edge and not private:
+            raise ConfigError("radius.verify: \"edge\" is for servers at loopback addresses or behind 'radsec:' only")
         self.authenticator = RadiusAuthenticator(
             await self._open(auth, "auth"),
             dialect=self._table.dialect,
             nas_identifier=nas,
-            take_ha1=remembers_verdicts(self._table)
-            and all(server.tls is not None or is_loopback(server.host) for server in auth),
+            take_ha1=private and (at_edge or remembers_verdicts(self._table)),
+            verify=at_edge,
         )
         self.sink = RadiusAccounting(await self._open(acct, "acct"), nas_identifier=nas)
 
@@ -166,7 +169,9 @@ class RadiusServers:
         )
 
     async def _open(self, servers: list[Server], kind: str) -> Pool:
-        settings = Settings(timeout_s=self.timeout_s, nas_identifier=self.nas_identifier)
+        settings = Settings(
+            timeout_s=self.timeout_s, load_share=self._table.load_share, nas_identifier=self.nas_identifier
+        )
         pool = Pool(servers, settings, kind=kind, on_result=self._metrics.radius)
         self._closers.append(pool.close)
         try:
@@ -180,14 +185,6 @@ class RadiusServers:
 def remembers_verdicts(table: Radius) -> bool:
     """Whether the edge has a use for the HA1 of people."""
     return table.verdict_cache_s > 0 or table.verdict_outage_s > 0
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own; a name may mean another host tomorrow."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def embedded_config(config: Config) -> RadiusConfig:

@@ -77,6 +77,8 @@ class Attributes(Struct, frozen=True):
     groups: Words = Names().groups
     display_name: Words = Names().display_name
     disabled: Words = Names().disabled
+    allow: Words = Names().allow
+    max_calls: Words = Names().max_calls
 
     def names(self) -> Names:
         """The same for the directory."""

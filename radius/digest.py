@@ -17,7 +17,9 @@ from radius.packet import Packet, attribute, split_attributes
 DIGEST_RESPONSE = 206  # draft-sterman
 DIGEST_ATTRIBUTES = 207
 RFC5090_RESPONSE = 103
+RFC5090_REALM = 104
 RFC5090_RESPONSE_AUTH = 106
+RFC5090_ALGORITHM = 111
 RFC5090_HA1 = 121
 # Field of `Digest`, sub-attribute of Digest-Attributes, attribute of RFC 5090. 0: the dialect has none.
 FIELDS = (

@@ -35,12 +35,15 @@ class Names:
     groups: tuple[str, ...] = ("memberOf", "sipPolicyGroup")
     display_name: tuple[str, ...] = ("displayName", "cn")
     disabled: tuple[str, ...] = ("sipDisabled", "pwdAccountLockedTime")
+    allow: tuple[str, ...] = ("sipAllowClass",)
+    max_calls: tuple[str, ...] = ("sipMaxCalls",)
     member: str = "member"
 
     def all(self) -> tuple[str, ...]:
         """Every attribute that is read of a person."""
         lists = (self.login, self.mail, self.extension, self.password, self.ha1, self.groups, self.display_name)
-        return tuple(dict.fromkeys(name for names in (*lists, self.disabled) for name in names))
+        flags = (self.disabled, self.allow, self.max_calls)
+        return tuple(dict.fromkeys(name for names in (*lists, *flags) for name in names))
 
 
 def person_from(entry: Entry, names: Names, *, groups: Iterable[str] = ()) -> Person | None:
@@ -61,6 +64,8 @@ def person_from(entry: Entry, names: Names, *, groups: Iterable[str] = ()) -> Pe
         password_hash=password_hash,
         ha1=_ha1(value for name in names.ha1 for value in _texts(entry, name)),
         disabled=any(_is_set(name, value) for name in names.disabled for value in entry.get(name.lower(), ())),
+        allow=tuple(_first(entry, names.allow)),
+        max_calls=_number(_first(entry, names.max_calls)),
     )
 
 
@@ -95,6 +100,11 @@ def _password(entry: Entry, names: Iterable[str]) -> tuple[str | None, str]:
 def _is_set(name: str, value: bytes) -> bool:
     # A time in pwdAccountLockedTime means locked, whatever the time (OpenLDAP's password policy).
     return bool(value) if name.lower().endswith("time") else value.strip().lower() in _TRUE
+
+
+def _number(texts: Sequence[str]) -> int | None:
+    """The least of them; what cannot be read is 0, since nobody is to gain by a slip of the pen."""
+    return min((int(text) if text.isascii() and text.isdecimal() else 0 for text in texts), default=None)
 
 
 def _first(entry: Entry, names: Iterable[str]) -> list[str]:

@@ -22,8 +22,10 @@ from radius.ports import Client, Directory, Person, Reply
 
 logger = logging.getLogger(__name__)
 
-ADDRESS, EXTENSION, GROUP, DISPLAY_NAME = 1, 2, 3, 4  # of the vendor "Nomad"
-REJECTED = "Wrong user name or password"
+# of the vendor "Nomad"
+ADDRESS, EXTENSION, GROUP, DISPLAY_NAME, ALLOW_CLASS, MAX_CALLS, RESPONSE_CODE = 1, 2, 3, 4, 5, 6, 19
+FORBIDDEN = 403  # to a SIP phone: another password would not help
+REJECTED = "Invalid credentials"
 DISABLED = "This account is disabled"
 MAX_ROOM_BYTES = 3500  # for repeated attributes, so that a reply stays within 4096 octets
 NOBODY = Person(login="", password="no password opens this")  # noqa: S106 - what unknown users are checked against
@@ -85,7 +87,7 @@ class DirectoryHandler:
             return Reply(Code.ACCESS_REJECT, _message(REJECTED))
         if person.disabled:
             logger.info("refused %r from %s: disabled", login, client.name)
-            return Reply(Code.ACCESS_REJECT, _message(DISABLED))
+            return Reply(Code.ACCESS_REJECT, _message(DISABLED) + _vsa_number(RESPONSE_CODE, FORBIDDEN))
         body = self._accept(person, request, credentials)
         if client.digest_ha1 and credentials:
             body += _ha1(credentials, person)
@@ -132,8 +134,11 @@ class DirectoryHandler:
             (DISPLAY_NAME, [person.display_name]),
             (ADDRESS, self._addresses(person, credentials)),
             (GROUP, list(person.groups)),
+            (ALLOW_CLASS, list(person.allow)),
         ):
             parts += [_vsa(kind, value) for value in values if value]
+        if person.max_calls is not None:
+            parts.append(_vsa_number(MAX_CALLS, person.max_calls))
         return _fitting(parts, person.login)
 
     def _addresses(self, person: Person, credentials: Digest | None) -> list[str]:
@@ -217,6 +222,10 @@ def _vsa(type: int, value: str) -> bytes:
         # A group cut short would be another group: leave it out, deny when in doubt.
         logger.warning("directory value of %d octets left out of the reply: %.40s...", len(value.encode()), value)
         return b""
+
+
+def _vsa_number(type: int, value: int) -> bytes:
+    return vendor_attribute(attributes.NOMAD, type, value.to_bytes(4, "big"))
 
 
 def _fitting(parts: Iterable[bytes], login: str) -> bytes:

@@ -24,6 +24,8 @@ class Person:
     ha1: Mapping[tuple[str, str, str], str] = field(default_factory=dict, repr=False)
     """Hex HA1 by algorithm, user name and realm; user name and realm are "" where the value is for any."""
     disabled: bool = False
+    allow: tuple[str, ...] = ()  # classes of numbers that the person may call at most; none given: no such limit
+    max_calls: int | None = None
     classes: tuple[bytes, ...] = ()
 
 

@@ -11,13 +11,24 @@ import pytest
 
 from nomad import tasks
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
-from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Undeliverable, Vouched, Whom
+from nomad.ports import (
+    AccountingRecord,
+    Change,
+    Grant,
+    Limits,
+    Proof,
+    Refusal,
+    Unavailable,
+    Undeliverable,
+    Vouched,
+    Whom,
+)
 from radius import digest
 from radius import packet as wire
-from radius.attributes import encode, named
+from radius.attributes import NOMAD, code_of, encode, named
 from radius.client import Pool, Server, Settings
 from radius.disconnect import ErrorCause, Kind, Order, order_of
-from radius.packet import Code, Packet
+from radius.packet import Code, Packet, attribute, vendor_attribute
 
 SECRET = b"s3cret"
 PROOF = Proof(
@@ -111,6 +122,11 @@ async def test_a_full_accept(server: Scripted, pool: Pool) -> None:
             ("Acct-Interim-Interval", 300),
             ("Reply-Message", "Hello\r\n"),
             ("Reply-Message", "you"),
+            ("Nomad-Allow-Class", "internal"),
+            ("Nomad-Allow-Class", "national, premium"),
+            ("Nomad-Max-Calls", 1),
+            ("Nomad-Max-Minutes-Per-Day", 30),
+            ("Nomad-Max-Call-Minutes", 10),
         ]
     )
     assert await RadiusAuthenticator(pool).check(PROOF) == Grant(
@@ -124,12 +140,45 @@ async def test_a_full_accept(server: Scripted, pool: Pool) -> None:
         idle_timeout_s=60,
         interim_interval_s=300,
         message="Hello  you",
+        limits=Limits(concurrent_calls=1, seconds_per_day=1800.0, call_s=600.0),
+        allowed_classes=("internal", "national", "premium"),
     )
 
 
 async def test_a_bare_accept_of_a_foreign_server(server: Scripted, pool: Pool) -> None:
     server.code = Code.ACCESS_ACCEPT
     assert await RadiusAuthenticator(pool).check(PROOF) == Grant(user="alice")
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("a\r\nContact: <sip:eve@x>", "a  Contact: <sip:eve@x>"),
+        ("Connexion refusée \u202e", "Connexion refusée"),
+        ("é" * 100, "é" * 64),
+        ("x" * 127 + "é", "x" * 127),
+        ("\0\t", ""),
+    ],
+)
+async def test_a_message_is_one_short_line(server: Scripted, pool: Pool, sent: str, shown: str) -> None:
+    server.code = Code.ACCESS_REJECT
+    server.attributes = attribute(18, sent.encode())
+    assert await RadiusAuthenticator(pool).check(PROOF) == Refusal(shown)
+
+
+@pytest.mark.parametrize(("code", "final"), [(403, True), (401, False), (200, False)])
+async def test_a_person_whose_credentials_were_right(server: Scripted, pool: Pool, code: int, final: bool) -> None:
+    server.code = Code.ACCESS_REJECT
+    server.attributes = encode([("Nomad-SIP-Response-Code", code), ("Reply-Message", "disabled")])
+    assert await RadiusAuthenticator(pool).check(PROOF) == Refusal("disabled", final=final)
+
+
+@pytest.mark.parametrize("name", ["Nomad-Max-Calls", "Nomad-SIP-Response-Code"])
+async def test_a_limit_that_cannot_be_read_lets_nobody_in(server: Scripted, pool: Pool, name: str) -> None:
+    server.code = Code.ACCESS_ACCEPT if name == "Nomad-Max-Calls" else Code.ACCESS_REJECT
+    server.attributes = vendor_attribute(NOMAD, code_of(name), b"12345")
+    with pytest.raises(Unavailable, match="a number has 4"):
+        await RadiusAuthenticator(pool).check(PROOF)
 
 
 async def test_refusal_carries_the_message(server: Scripted, pool: Pool) -> None:
@@ -271,7 +320,10 @@ def order(kind: Kind, *pairs: tuple[str, str | int | bytes]) -> Order:
         (Kind.CHANGE, [("User-Name", "alice"), ("Acct-Interim-Interval", 0)], None),
         (Kind.CHANGE, [("User-Name", "alice"), ("Session-Timeout", 0)], ErrorCause.INVALID_ATTRIBUTE_VALUE),
         (Kind.CHANGE, [("User-Name", "alice"), ("Acct-Interim-Interval", 59)], ErrorCause.INVALID_ATTRIBUTE_VALUE),
-        (Kind.CHANGE, [("User-Name", "alice"), ("Filter-Id", "x")], ErrorCause.UNSUPPORTED_ATTRIBUTE),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Filter-Id", "x")], None),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Nomad-Max-Calls", 0)], None),
+        (Kind.CHANGE, [("User-Name", "alice"), ("Nomad-Extension", "1")], ErrorCause.UNSUPPORTED_ATTRIBUTE),
+        (Kind.DISCONNECT, [("User-Name", "alice"), ("Filter-Id", "x")], ErrorCause.UNSUPPORTED_ATTRIBUTE),
         (Kind.CHANGE, [("User-Name", "alice")], ErrorCause.MISSING_ATTRIBUTE),
         (Kind.CHANGE, [("Session-Timeout", 5)], ErrorCause.MISSING_ATTRIBUTE),
         (Kind.CHANGE, [("User-Name", "a"), ("Service-Type", "Authorize-Only")], ErrorCause.UNSUPPORTED_SERVICE),
@@ -293,6 +345,19 @@ async def test_an_order_in_our_words() -> None:
     await RadiusOrders(taker)(order(Kind.CHANGE, *selecting, ("Session-Timeout", 60)))
     whom = Whom("alice", "s", "a", "b", (b"x", b"y"))
     assert taker.seen == [(whom, None), (whom, Change(session_timeout_s=60))]
+
+
+async def test_a_change_of_groups_and_limits() -> None:
+    taker = Taker()
+    pairs: list[tuple[str, str | int | bytes]] = [
+        ("User-Name", "alice"), ("Filter-Id", "guests"), ("Nomad-Group", "night"), ("Nomad-Group", "guests"),
+        ("Nomad-Allow-Class", "internal"), ("Nomad-Max-Calls", 0), ("Nomad-Max-Call-Minutes", 5),
+    ]  # fmt: skip
+    assert await RadiusOrders(taker)(order(Kind.CHANGE, *pairs)) is None
+    change = Change(
+        groups=("guests", "night"), allowed_classes=("internal",), limits=Limits(concurrent_calls=0, call_s=300.0)
+    )
+    assert taker.seen == [(Whom("alice"), change)]
 
 
 @pytest.mark.parametrize(
@@ -319,3 +384,87 @@ async def test_ha1_is_taken_when_it_can_be_one(
     answer = await RadiusAuthenticator(pool).vouch(proof)
     assert isinstance(answer, Vouched)
     assert answer.ha1 == "", "it came over a network"
+
+
+# -- the edge verifies
+
+
+def proven(password: str = "wonder", algorithm: str = "SHA-256", username: str = "alice@inria.example") -> Proof:
+    proof = dataclasses.replace(PROOF, username=username, algorithm=algorithm, response="")
+    fields = {field: getattr(proof, field) for field in digest.Digest.__dataclass_fields__}
+    made = digest.response_for(digest.Digest(**fields), digest.make_ha1(algorithm, username, PROOF.realm, password))
+    return dataclasses.replace(proof, response=made)
+
+
+def value(algorithm: str, password: str = "wonder", *, username: str = "alice@inria.example") -> tuple[str, str]:
+    ha1 = digest.make_ha1(algorithm, username, PROOF.realm, password)
+    return "Nomad-Digest-HA1", f"{algorithm}:{username}:{PROOF.realm}:{ha1}"
+
+
+async def test_nothing_of_a_proof_goes_to_a_server_that_does_not_verify(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_REJECT
+    await RadiusAuthenticator(pool, take_ha1=True, verify=True).check(proven())
+    assert dict(named(server.received[0])) == {
+        "User-Name": "alice@inria.example",
+        "Service-Type": "Sip-Session",
+        "NAS-Identifier": "nomad",
+        "Nomad-Verify-At": "Edge",
+        "RFC5090-Digest-Realm": "inria.example",
+        "RFC5090-Digest-Algorithm": "SHA-256",
+        "RFC5090-SIP-AOR": "sip:alice@inria.example",
+    }
+
+
+@pytest.mark.parametrize("algorithm", digest.ALGORITHMS)
+async def test_the_edge_verifies(server: Scripted, pool: Pool, algorithm: str) -> None:
+    authenticator = RadiusAuthenticator(pool, take_ha1=True, verify=True)
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = encode([("User-Name", "alice"), *(value(each) for each in digest.ALGORITHMS)])
+    answer = await authenticator.vouch(proven(algorithm=algorithm))
+    ha1 = digest.make_ha1(algorithm, "alice@inria.example", PROOF.realm, "wonder")
+    assert answer == Vouched(Grant("alice"), ha1)
+    assert await authenticator.vouch(proven("wrong", algorithm)) == Refusal()
+    server.attributes = encode([("User-Name", "alice"), ("RFC5090-Digest-HA1", ha1)])
+    assert await authenticator.check(proven(algorithm=algorithm)) == Grant("alice")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [value("MD5")],  # of another algorithm
+        [value("SHA-256", username="eve")],  # of somebody else
+        [("Nomad-Digest-HA1", "SHA-256:alice@inria.example:inria.example:" + "0" * 63)],
+        [("Nomad-Digest-HA1", "SHA-256:alice@inria.example:inria.example:")],
+        [("Nomad-Digest-HA1", "0" * 64)],
+    ],
+)
+async def test_without_a_verifier_nobody_gets_in(
+    server: Scripted, pool: Pool, values: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = encode([("User-Name", "alice"), *values])
+    assert await RadiusAuthenticator(pool, take_ha1=True, verify=True).check(proven()) == Refusal()
+    assert "without a SHA-256 HA1 that fits" in caplog.text
+
+
+async def test_a_refusal_before_the_password_was_seen_says_nothing(server: Scripted, pool: Pool) -> None:
+    server.code = Code.ACCESS_REJECT
+    server.attributes = encode([("Reply-Message", "no such user"), ("Nomad-SIP-Response-Code", 403)])
+    assert await RadiusAuthenticator(pool, take_ha1=True, verify=True).check(proven()) == Refusal()
+
+
+async def test_secrets_from_a_network_are_not_taken(
+    server: Scripted, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.code = Code.ACCESS_ACCEPT
+    server.attributes = encode([("User-Name", "alice"), value("SHA-256")])
+    authenticator = RadiusAuthenticator(pool, take_ha1=False)
+    for _ in range(2):
+        assert await authenticator.vouch(proven("any")) == Vouched(Grant("alice"), "")
+    assert caplog.text.count("sends HA1") == 1
+    assert digest.make_ha1("SHA-256", "alice@inria.example", PROOF.realm, "wonder") not in caplog.text
+    # without a private way to the server there is no verifying here, whatever is asked for
+    server.code = Code.ACCESS_REJECT
+    assert await RadiusAuthenticator(pool, take_ha1=False, verify=True).check(proven()) == Refusal()
+    assert "Nomad-Verify-At" not in dict(named(server.received[-1]))

@@ -13,7 +13,7 @@ from nomad.clock import Clock
 from nomad.config import ConfigError
 from nomad.metrics import Metrics
 from nomad.ports import AccountingRecord, Change, Grant, Proof, Refusal, Unavailable, Vouched, Whom
-from nomad.servers import RadiusServers, embedded_config, is_loopback
+from nomad.servers import RadiusServers, embedded_config
 from radius import digest
 from radius.config import ClientTable, Listen, Tls
 from radius.digest import Digest
@@ -115,11 +115,15 @@ async def test_named_servers(tmp_path: Path) -> None:
         await servers.close()
 
 
-def test_what_is_loopback() -> None:
-    assert is_loopback("127.0.0.9")
-    assert is_loopback("::1")
-    assert not is_loopback("192.0.2.1")
-    assert not is_loopback("localhost")
+async def test_an_edge_that_verifies_asks_no_server_over_a_network(tmp_path: Path) -> None:
+    """Also when nobody ran the checks of the configuration."""
+    loaded = load(tmp_path, f'secret_file = "radius.secret"\nauth = ["{HOST}"]\nacct = ["{HOST}"]\nverify = "edge"')
+    assert loaded.radius is not None
+    table = msgspec.structs.replace(loaded.radius, auth=("192.0.2.1",))
+    servers = RadiusServers(msgspec.structs.replace(loaded, radius=table), Metrics())
+    with pytest.raises(ConfigError, match=r"radius\.verify"):
+        await servers.start()
+    await servers.close()
 
 
 def test_the_directory_of_the_edge_is_that_of_its_server(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The configuration, `nomad.toml`: read it, check it, explain what is wrong. Starts nothing."""
 
-from nomad.config.addresses import Listen, parse_listen, split_host_port
+from nomad.config.addresses import Listen, is_loopback, parse_listen, split_host_port
 from nomad.config.checks import ALGORITHMS, DISCONNECT_PORT, RADSEC, check
 from nomad.config.reading import ConfigError, decode, line_of, load, secret
 from nomad.config.restart import needing_restart
@@ -45,6 +45,7 @@ __all__ = [
     "Struct",
     "check",
     "decode",
+    "is_loopback",
     "line_of",
     "load",
     "needing_restart",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -27,6 +28,14 @@ def parse_listen(text: str) -> Listen:
         raise ValueError(f"'{text}': address missing, as in 'udp:0.0.0.0:5060'")
     host, port = split_host_port(rest, DEFAULT_PORTS[transport])
     return Listen(transport, host, port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own; a name may mean another host tomorrow."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def split_host_port(text: str, default_port: int) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 
-from nomad.config.addresses import parse_listen, split_host_port
+from nomad.config.addresses import is_loopback, parse_listen, split_host_port
 from nomad.config.tables import Config, DigestRule, Radius
 
 ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
@@ -110,6 +110,8 @@ def _check_radius(config: Config) -> list[str]:
         if radius.verdict_cache_s < 0 or radius.verdict_outage_s < 0:
             problems.append("radius.verdict_cache_s, radius.verdict_outage_s: are seconds; 0 switches them off")
         problems += _check_orders(radius) + _missing_file(config, "radius.secret_file", radius.secret_file)
+        if radius.embedded and radius.verify != "server":
+            problems.append("radius.verify: has no use here, the embedded server knows every algorithm; leave it out")
     if radius is None or radius.embedded:
         if not config.directory.url:
             problems.append(
@@ -129,7 +131,28 @@ def _check_radius(config: Config) -> list[str]:
         problems.append(f"radius.dialect: '{radius.dialect}' is neither 'sterman' nor 'rfc5090'")
     if radius.timeout_s <= 0:
         problems.append("radius.timeout_s: must be above 0")
-    return problems + _check_protection(config, radius)
+    return problems + _check_verify(radius) + _check_protection(config, radius)
+
+
+def _check_verify(radius: Radius) -> list[str]:
+    """HA1 never travels in clear over a network."""
+    if radius.verify == "server":
+        return []
+    if radius.verify != "edge":
+        return [f"radius.verify: '{radius.verify}' is neither 'server' nor 'edge'"]
+    return [
+        f"radius.verify: 'edge' lets '{server}' send secrets over a network; name it as 'radsec:{server}', "
+        "or a loopback address such as '127.0.0.1:1812'"
+        for server in radius.auth
+        if not server.startswith(RADSEC) and not _is_at_loopback(server)
+    ]
+
+
+def _is_at_loopback(server: str) -> bool:
+    try:
+        return is_loopback(split_host_port(server, 1812)[0])
+    except ValueError:
+        return True  # said elsewhere
 
 
 def _check_protection(config: Config, radius: Radius) -> list[str]:

@@ -103,6 +103,11 @@ class Radius(Struct, frozen=True):
     """File with the secret shared with the servers and with who may disconnect; or NOMAD_RADIUS_SECRET (restart)."""
     dialect: str = "sterman"
     """Digest attributes: "sterman" (206, 207) or "rfc5090" (103 to 122; restart)."""
+    verify: str = "server"
+    """Who checks digests: "server", or "edge" for servers that know MD5 only: they then tell the edge a person's HA1,
+    so all of them must be at loopback addresses or behind "radsec:" (restart)."""
+    load_share: bool = False
+    """Spread requests over all servers that are up, instead of preferring the first (restart)."""
     timeout_s: float = 2.0
     """How long one request may take over all tries and servers (restart)."""
     certificate: str = ""
@@ -149,6 +154,10 @@ class Attributes(Struct, frozen=True):
     groups: Words = ("memberOf", "sipPolicyGroup")
     display_name: Words = ("displayName", "cn")
     disabled: Words = ("sipDisabled", "pwdAccountLockedTime")
+    allow: Words = "sipAllowClass"
+    """Classes of numbers that a person may call at most, within those of the policy group."""
+    max_calls: Words = "sipMaxCalls"
+    """Calls at once, within what the policy group allows."""
 
 
 class DirectoryTable(Struct, frozen=True):

@@ -99,7 +99,10 @@ class Authentication:
         answer = await self._ask(proof)
         if isinstance(answer, Refusal):
             self._metrics.auth("refused")
-            raise self._challenge(request, source, reason="Invalid credentials", rule="credentials")
+            if answer.final:
+                raise Reject(403, answer.message or "Not allowed", rule="person", why=proof.username)
+            reason = answer.message or "Invalid credentials"
+            raise self._challenge(request, source, reason=reason, rule="credentials")
         addresses = self.addresses_of(answer)
         # Once more with every name that the person has: the login may have been one that no rule knows.
         self._check_algorithm(request, source, proof.algorithm, (answer.user, answer.extension, *addresses))

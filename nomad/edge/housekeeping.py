@@ -61,7 +61,8 @@ class Housekeeping:
         for call in self._calls.overdue(now):
             tasks.spawn(self._switchboard.hang_up(call, cause="Session-Timeout"), name="limit")
         for call in self._calls.lapsed(now):
-            tasks.spawn(self._switchboard.hang_up(call, cause="Lost-Carrier"), name="session timer")
+            cause = "Lost-Carrier" if call.grant.idle_timeout_s is None else "Idle-Timeout"
+            tasks.spawn(self._switchboard.hang_up(call, cause=cause), name="session timer")
         await self._interim(now)
         self._calls.forget(now)
         self._notices.expire(now)

@@ -58,8 +58,9 @@ class Offers:
         default = sip.digest or UNKNOWN_PHONE
         if sip.digest_rule:
             return cls(default, sip.digest_rule)
-        embedded = config.radius is None or config.radius.embedded
-        usable = sip.digest or (ALGORITHMS if embedded else UNKNOWN_SERVER)
+        radius = config.radius
+        capable = radius is None or radius.embedded or radius.verify == "edge"
+        usable = sip.digest or (ALGORITHMS if capable else UNKNOWN_SERVER)
         known = []
         for rule in FIELD_RULES:
             offer = tuple(name for name in rule.offer if name in usable)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from nomad import log
 from nomad.edge.accounting import Accountant
 from nomad.edge.calls import Call, CallState, CallTable
+from nomad.edge.personal import amended, longest_call
 from nomad.edge.switchboard import Switchboard
 from nomad.ports import Change, Conflict, Deed, Grant, LocationStore, Recorder, Registration, Unavailable, Whom
 
@@ -36,11 +38,11 @@ class Orders:
         domains: Sequence[str],
         recorder: Recorder,
         forget: Callable[[Sequence[str]], object] = len,
+        amend: Callable[[Sequence[str], Callable[[Grant], Grant]], int] = lambda names, change: 0,
         drop: Callable[[str], object] = len,
     ) -> None:
-        """`forget` empties what is remembered of people by name, so that their next login is judged anew.
-
-        `drop` ends the subscriptions of a person.
+        """What is remembered of people by name: `forget` empties it, so that their next login is judged anew; `amend`
+        changes the grants in it, and says how many there were. `drop` ends the subscriptions of a person.
         """
         self._calls = calls
         self._switchboard = switchboard
@@ -50,6 +52,7 @@ class Orders:
         self._recorder = recorder
         self._forget_verdicts = forget
         self._drop = drop
+        self._amend_verdicts = amend
 
     async def disconnect(self, whom: Whom) -> int:
         """End the sessions that fit; how many calls and bindings went. Raises `Unavailable`."""
@@ -63,26 +66,22 @@ class Orders:
         return len(calls) + bindings
 
     async def change(self, whom: Whom, change: Change) -> int:
-        """Give the calls that fit other limits; how many there were."""
+        """Give the calls that fit, and the person who is named, other limits; how many sessions there were."""
         calls = self._fitting(whom)
-        self._judge_anew(whom, calls)
         for call in calls:
             self._change(call, change)
-        log.event(
-            logger,
-            "change",
-            user=whom.user,
-            session=whom.session,
-            calls=len(calls),
-            seconds=change.session_timeout_s,
-            interim=change.interim_interval_s,
-        )
-        limits = {"seconds": change.session_timeout_s, "interim": change.interim_interval_s}
-        given = {name: limit for name, limit in limits.items() if limit is not None}
-        self._record("change", whom, calls=len(calls), **given)
-        return len(calls)
+        if is_about_person(whom):
+            # A registration and a remembered login are sessions too: what is begun from them is begun as changed.
+            found = len(calls) + await self._change_registration(whom, change) + self._change_verdicts(whom, change)
+        else:
+            self._judge_anew(whom, calls)
+            found = len(calls)
+        shown = _shown(change)
+        log.event(logger, "change", user=whom.user, session=whom.session, sessions=found, calls=len(calls), **shown)
+        self._record("change", whom, calls=len(calls), **shown)
+        return found
 
-    def _record(self, action: str, whom: Whom, **counts: int) -> None:
+    def _record(self, action: str, whom: Whom, **counts: object) -> None:
         """Orders of the AAA server go on record; what the edge does to itself is recorded by who has it done."""
         if not whom.by:
             return
@@ -99,34 +98,74 @@ class Orders:
         self._forget_verdicts([*named, *(call.user for call in calls)])
 
     def _change(self, call: Call, change: Change) -> None:
-        if change.interim_interval_s is not None:
-            call.grant = replace(call.grant, interim_interval_s=change.interim_interval_s)
-        if change.session_timeout_s is not None:
-            call.grant = replace(call.grant, session_timeout_s=change.session_timeout_s)
-            limits = [float(change.session_timeout_s), call.policy_limit_s]
-            self._calls.limit(call, min(limit for limit in limits if limit is not None))
+        call.grant = amended(call.grant, change)
+        if change.session_timeout_s is not None or change.limits.call_s is not None:
+            limit_s = longest_call(call.policy_limit_s, call.grant)
+            if limit_s is not None:
+                self._calls.limit(call, limit_s)
         if call.state is CallState.ANSWERED:
             self._accountant.changed(call)
 
+    def _change_verdicts(self, whom: Whom, change: Change) -> int:
+        def changed(grant: Grant) -> Grant:
+            return amended(grant, change) if set(whom.classes) <= set(grant.classes) else grant
+
+        return self._amend_verdicts([whom.user, _local_part(whom.user, self._domains)], changed)
+
+    async def _change_registration(self, whom: Whom, change: Change) -> int:
+        """Give a registered person's grant the change; how many bindings that is about."""
+        return sum(
+            [await self._replace(user, whom, lambda old: _amend(old, change)) for user in await self._names(whom)]
+        )
+
     async def _unregister(self, whom: Whom) -> int:
         """Remove the bindings of a person, under whichever name the person is known; how many there were."""
+        count = 0
+        for user in await self._names(whom):
+            if bindings := await self._replace(user, whom, _without_bindings):
+                self._drop(user)
+                count += bindings
+        return count
+
+    async def _names(self, whom: Whom) -> list[str]:
+        """Whose registration may be meant."""
         name = whom.user.lower()
         users = [whom.user, _local_part(whom.user, self._domains), await self._locations.find(name)]
         users += [await self._locations.find(f"{name}@{domain}") for domain in self._domains]
-        return sum([await self._forget(user, whom) for user in dict.fromkeys(users) if user])
+        return [user for user in dict.fromkeys(users) if user]
 
-    async def _forget(self, user: str, whom: Whom) -> int:
+    async def _replace(self, user: str, whom: Whom, change: Callable[[Registration], Registration]) -> int:
         for _ in range(SAVE_ATTEMPTS):
             registration = await self._locations.get(user)
             if not registration.bindings or not _is_registration_of(registration, whom, self._domains):
                 return 0
             try:
-                await self._locations.save(replace(registration, bindings=()))
+                await self._locations.save(change(registration))
             except Conflict:
                 continue
-            self._drop(user)
             return len(registration.bindings)
         raise Unavailable(f"registration of {user}: too many writers")
+
+
+def _shown(change: Change) -> dict[str, Any]:
+    """What a change gives, for the log and the record."""
+    values = {
+        "seconds": change.session_timeout_s,
+        "interim": change.interim_interval_s,
+        "groups": None if change.groups is None else ", ".join(change.groups),
+        "classes": None if change.allowed_classes is None else ", ".join(change.allowed_classes),
+        **{field.name: getattr(change.limits, field.name) for field in fields(change.limits)},
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _without_bindings(registration: Registration) -> Registration:
+    return replace(registration, bindings=())
+
+
+def _amend(registration: Registration, change: Change) -> Registration:
+    grant = registration.grant
+    return registration if grant is None else replace(registration, grant=amended(grant, change))
 
 
 def is_about_person(whom: Whom) -> bool:

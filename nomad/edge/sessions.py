@@ -1,7 +1,7 @@
 """Session timers as a proxy keeps them (RFC 4028 8): which intervals are too short, and what two phones agreed on.
 
-Refreshes pass through; a call whose refresh never comes is ended by `housekeeping.py`. The edge asks for no timer where
-neither phone does.
+Refreshes pass through; a call whose refresh never comes is ended by `housekeeping.py`. The edge asks for a timer only
+where RADIUS gave an Idle-Timeout; where neither phone keeps timers there is none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ def check_interval(request: Request, least_s: int) -> None:
             raise Reject(422, headers=(("Min-SE", str(least_s)),), rule="session-interval", why=f"{interval} s")
 
 
+def bound(request: Request, most_s: int | None, least_s: int) -> None:
+    """Ask for a refresh within this time, as a proxy may (8.1), but not sooner than the edge or the caller allows."""
+    if most_s is None:
+        return
+    interval_s = max(most_s, least_s, _least_of_the_caller(request))
+    if not request.has("session-expires"):
+        request.add("session-expires", str(interval_s))
+    elif interval_s < _interval(request):
+        _, semicolon, params = (request.get("session-expires") or "").partition(";")
+        request.replace_first("session-expires", f"{interval_s}{semicolon}{params}")
+
+
 def agree(request: Request, response: Response) -> int | None:
     """The interval that a 2xx agrees on, None for no timer.
 
@@ -41,6 +53,14 @@ def agree(request: Request, response: Response) -> int | None:
             response.add("require", TIMER)
         return interval
     return None
+
+
+def _least_of_the_caller(request: Request) -> int:
+    """Min-SE, 0 when there is none that can be read."""
+    try:
+        return parse_delta_seconds((request.get("min-se") or "0").partition(";")[0].strip(" \t"))
+    except SipError:
+        return 0
 
 
 def _interval(message: Request | Response) -> int:

@@ -20,6 +20,7 @@ from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.forwarding import Judge, Onward, tell
 from nomad.edge.logins import Logins
 from nomad.edge.outbound import other_flows, takers, targets
+from nomad.edge.personal import longest_call
 from nomad.edge.policy import EMERGENCY, Verdict
 from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retry
 from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity
@@ -78,6 +79,8 @@ class Switchboard:
     ) -> Call:
         """Take in the call of a member; no await may stand between the verdict and this."""
         request = incoming.request
+        if verdict.number_class != EMERGENCY:
+            sessions.bound(request, identity.grant.idle_timeout_s, self._config.sip.min_session_expires_s)
         call = Call(
             id=self._new_id(),
             call_id=request.call_id,
@@ -133,6 +136,7 @@ class Switchboard:
         bindings = takers(bindings, request.body)
         if not bindings:
             raise Reject(488, "No phone of this person takes such media", rule="media", why=registration.user)
+        sessions.bound(request, grant.idle_timeout_s, self._config.sip.min_session_expires_s)
         call = Call(
             id=self._new_id(),
             call_id=request.call_id,
@@ -295,6 +299,8 @@ class Switchboard:
         """Forward a request within a call to its other side; a BYE ends the call."""
         request, call = incoming.request, hop.call
         hop.sender.cseq = max(hop.sender.cseq, request.cseq.number)
+        if request.method in sessions.REFRESHING and call.refresh_by is not None:
+            sessions.bound(request, call.grant.idle_timeout_s, self._config.sip.min_session_expires_s)
         forwarded = self._sides.within(request, incoming.flow, sender=hop.sender, receiver=hop.receiver)
         contacts = request.contacts
         if contacts and request.method in ("INVITE", "UPDATE"):
@@ -400,5 +406,4 @@ class Switchboard:
 
 def _longest(verdict: Verdict, grant: Grant) -> float | None:
     """How long a call may last from its answer on; nothing ends an emergency call but its ends."""
-    limits = [limit for limit in (verdict.max_call_s, grant.session_timeout_s) if limit is not None]
-    return None if verdict.number_class == EMERGENCY else min(limits, default=None)
+    return None if verdict.number_class == EMERGENCY else longest_call(verdict.max_call_s, grant)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from nomad.clock import Clock
@@ -101,6 +101,19 @@ class Verdicts:
         self._changes += 1
         keys = {key for name in names for key in self._by_name.get(name.lower(), ())}
         return self._forget_keys(sorted(keys))
+
+    def amend(self, names: Sequence[str], change: Callable[[Grant], Grant]) -> int:
+        """Change what is known of people by their logins or addresses; how many verdicts that were."""
+        self._changes += 1
+        keys = {key for name in names for key in self._by_name.get(name.lower(), ())}
+        count = 0
+        for key in keys:
+            before = self._verdicts[key]
+            grant = change(before.grant)
+            if grant is not before.grant:
+                self._verdicts[key] = replace(before, grant=grant)  # by the same names, and as old as before
+                count += 1
+        return count
 
     def clear(self) -> None:
         """Forget everything."""

@@ -111,7 +111,8 @@ class Grant:
 class Refusal:
     """The AAA server refused the credentials; it does not say whether user or password was wrong."""
 
-    message: str = ""
+    message: str = ""  # for the user, one line
+    final: bool = False  # the credentials were right, the person may not come in: asking again is of no use
 
 
 class Authenticator(Protocol):
@@ -157,6 +158,9 @@ class Change:
 
     session_timeout_s: int | None = None  # from the answer of the call, as in an Access-Accept
     interim_interval_s: int | None = None
+    groups: tuple[str, ...] | None = None  # in place of those that the person had
+    allowed_classes: tuple[str, ...] | None = None
+    limits: Limits = NO_LIMITS  # those that are given; the others stay
 
 
 class OrderTaker(Protocol):
@@ -166,7 +170,7 @@ class OrderTaker(Protocol):
         """End these sessions; how many calls and bindings there were. Raises `Unavailable`."""
 
     async def change(self, whom: Whom, change: Change) -> int:
-        """Give these calls other limits; how many there were. Raises `Unavailable`."""
+        """Give these people and calls other limits; how many sessions there were. Raises `Unavailable`."""
 
 
 # -- where people are --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nomad.config import parse_listen, split_host_port
+from nomad.config import is_loopback, parse_listen, split_host_port
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,10 @@ def test_host_and_port_that_are_none(text: str) -> None:
 
 def test_listen_has_default_ports() -> None:
     assert [parse_listen(f"{t}:h").port for t in ("udp", "tcp", "tls", "ws", "wss")] == [5060, 5060, 5061, 5062, 5063]
+
+
+def test_what_is_loopback() -> None:
+    assert is_loopback("127.0.0.9")
+    assert is_loopback("::1")
+    assert not is_loopback("192.0.2.1")
+    assert not is_loopback("localhost"), "a name may mean another host tomorrow"

@@ -98,3 +98,37 @@ def test_radsec_needs_no_secret_but_certificates(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=problem):
             load(tmp_path, text)
+
+
+def test_who_may_tell_secrets(tmp_path: Path) -> None:
+    for name in ("edge.pem", "ca.pem"):
+        (tmp_path / name).write_text("")
+    certificates = 'certificate = "edge.pem"\nca_file = "ca.pem"\n'
+    for server in ("127.0.0.1:1812", "127.9.9.9", "[::1]:1812", "radsec:radius.example"):
+        text = (
+            f'verify = "edge"\nauth = ["{server}"]\nacct = ["127.0.0.1"]\nsecret_file = "radius.secret"\n{certificates}'
+        )
+        radius = load(tmp_path, text).radius
+        assert radius is not None
+        assert radius.verify == "edge"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('auth = ["127.0.0.1", "192.0.2.1:1812"]', r"radius.verify: 'edge' lets '192.0.2.1:1812' send secrets"),
+        ('auth = ["localhost"]', "radius.verify: 'edge' lets 'localhost' send secrets"),
+        ('auth = ["radius.example"]', "name it as 'radsec:radius.example'"),
+        ("", "radius.verify: has no use here"),
+    ],
+)
+def test_secrets_do_not_travel(tmp_path: Path, text: str, problem: str) -> None:
+    acct = 'acct = ["127.0.0.1"]\n' if text else ""
+    with pytest.raises(ConfigError, match=problem):
+        load(tmp_path, f'verify = "edge"\nsecret_file = "radius.secret"\n{acct}{text}')
+
+
+def test_verify_is_one_of_two(tmp_path: Path) -> None:
+    text = 'verify = "phone"\nsecret_file = "radius.secret"\nauth = ["127.0.0.1"]\nacct = ["127.0.0.1"]'
+    with pytest.raises(ConfigError, match=r"radius.verify: 'phone' is neither 'server' nor 'edge'"):
+        load(tmp_path, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,7 +12,7 @@ from nomad.edge.accounting import Accountant
 from nomad.edge.calls import Call, CallTable, Leg
 from nomad.edge.orders import Orders, fits, is_user
 from nomad.edge.switchboard import Switchboard
-from nomad.ports import Binding, Change, Conflict, Deed, Grant, Registration, Unavailable, Whom
+from nomad.ports import Binding, Change, Conflict, Deed, Grant, Limits, Registration, Unavailable, Whom
 from nomad.sip.events import Flow
 from nomad.stores.memory import MemoryLocations
 from tests.harness.wardens import ListRecorder
@@ -53,6 +54,23 @@ class Board:
         self.stored.append(call.id)
 
 
+class Remembered:
+    """In place of the remembered verdicts: alice's."""
+
+    def __init__(self) -> None:
+        self.grants = {"alice": ALICE}
+        self.forgotten: list[str] = []
+
+    def forget(self, names: Sequence[str]) -> int:
+        self.forgotten += names
+        return 0
+
+    def amend(self, names: Sequence[str], change: Callable[[Grant], Grant]) -> int:
+        before = dict(self.grants)
+        self.grants.update({name: change(self.grants[name]) for name in names if name in self.grants})
+        return sum(self.grants[name] is not before[name] for name in before)
+
+
 @dataclass
 class House:
     calls: CallTable
@@ -60,23 +78,27 @@ class House:
     locations: MemoryLocations
     orders: Orders
     recorder: ListRecorder
+    verdicts: Remembered
 
 
 @pytest.fixture
 def house() -> House:
     calls, locations, recorder = CallTable(), MemoryLocations(), ListRecorder()
     board = Board(calls)
+    verdicts = Remembered()
     orders = Orders(
         calls=calls,
         switchboard=cast(Switchboard, board),
         accountant=cast(Accountant, board),
         locations=locations,
         domains=DOMAINS,
+        forget=verdicts.forget,
+        amend=verdicts.amend,
         recorder=recorder,
     )
     for id, grant in (("a1", ALICE), ("a2", ALICE), ("b1", BOB)):
         calls.open(make_call(id, grant))
-    return House(calls, board, locations, orders, recorder)
+    return House(calls, board, locations, orders, recorder, verdicts)
 
 
 async def register(locations: MemoryLocations, grant: Grant) -> None:
@@ -156,11 +178,11 @@ async def test_a_store_that_many_write(house: House, monkeypatch: pytest.MonkeyP
 async def test_limits_of_running_calls_change(house: House) -> None:
     first, second, _ = house.calls
     house.calls.answered(first, "t", 1000.0)
-    assert await house.orders.change(Whom(user="alice"), Change(session_timeout_s=60, interim_interval_s=30)) == 2
+    assert await house.orders.change(Whom(user="alice"), Change(session_timeout_s=60, interim_interval_s=30)) == 3
     assert (first.limit_s, first.ends_at, first.grant.interim_interval_s) == (60.0, 1060.0, 30)
     assert (second.limit_s, second.ends_at) == (60.0, None), "from its answer on"
     assert house.board.stored == ["a1"]
-    assert await house.orders.change(Whom(user="alice"), Change(session_timeout_s=90)) == 2
+    assert await house.orders.change(Whom(user="alice"), Change(session_timeout_s=90)) == 3
     assert house.calls.overdue(1060.0) == [], "the older limit is forgotten"
     assert house.calls.overdue(1090.0) == [first]
     assert house.calls.overdue(1091.0) == []
@@ -182,8 +204,62 @@ async def test_orders_of_the_aaa_server_go_on_record(house: House) -> None:
     await house.orders.disconnect(Whom(user="alice", classes=(b"x",)))
     assert house.recorder.deeds == []  # nobody said who: the caller records it
     await house.orders.change(Whom(session="b1", by="radius 192.0.2.9"), Change(session_timeout_s=60))
+    change = Change(groups=("a", "b"), allowed_classes=("internal",), limits=Limits(2, call_s=60.0))
+    await house.orders.change(Whom(session="b1", by="radius 192.0.2.9"), change)
     await house.orders.disconnect(Whom(user="bob", by="radius 192.0.2.9"))
     assert house.recorder.deeds == [
         Deed("radius 192.0.2.9", "change", "b1", more=(("calls", "1"), ("seconds", "60"))),
+        Deed(
+            "radius 192.0.2.9",
+            "change",
+            "b1",
+            more=(
+                ("calls", "1"),
+                ("groups", "a, b"),
+                ("classes", "internal"),
+                ("concurrent_calls", "2"),
+                ("call_s", "60.0"),
+            ),
+        ),
         Deed("radius 192.0.2.9", "disconnect", "bob", more=(("calls", "1"), ("bindings", "0"))),
     ]
+
+
+async def test_groups_and_limits_of_calls_registration_and_verdict_change(house: House) -> None:
+    await register(house.locations, ALICE)
+    change = Change(groups=("guests",), allowed_classes=("internal",), limits=Limits(1))
+    assert await house.orders.change(Whom(user="alice@inria.example"), change) == 4, "two calls, a binding, a verdict"
+    expected = replace(ALICE, groups=("guests",), allowed_classes=("internal",), limits=Limits(1))
+    assert [call.grant for call in house.calls] == [expected, expected, BOB]
+    assert (await house.locations.get("alice")).grant == expected
+    assert house.verdicts.grants["alice"] == expected
+    assert not house.verdicts.forgotten
+    assert [call.limit_s for call in house.calls] == [None, None, None]
+
+
+async def test_a_person_who_is_only_remembered_can_be_changed(house: House) -> None:
+    for call in tuple(house.calls):
+        house.calls.end(call, at=1.0)
+    assert await house.orders.change(Whom(user="alice"), Change(groups=("guests",))) == 1
+    assert await house.orders.change(Whom(user="alice", classes=(b"other",)), Change(groups=("x",))) == 0
+    assert house.verdicts.grants["alice"].groups == ("guests",)
+    assert await house.orders.change(Whom(user="zoe"), Change(groups=("guests",))) == 0
+
+
+async def test_one_call_of_a_person_is_changed_and_the_next_login_judged_anew(house: House) -> None:
+    assert await house.orders.change(Whom(session="a1"), Change(groups=("guests",))) == 1
+    assert [call.grant.groups for call in house.calls] == [("guests",), (), ()]
+    assert house.verdicts.forgotten == ["alice"]
+    assert house.verdicts.grants["alice"] == ALICE
+
+
+async def test_the_longest_call_of_a_person_changes(house: House) -> None:
+    call = make_call("p", ALICE, policy_limit_s=120.0, limit_s=60.0)
+    house.calls.open(call)
+    house.calls.answered(call, "t", 1000.0)
+    await house.orders.change(Whom(session="p"), Change(limits=Limits(call_s=90.0)))
+    assert call.ends_at == 1090.0
+    await house.orders.change(Whom(session="p"), Change(session_timeout_s=3600))
+    assert call.ends_at == 1090.0
+    await house.orders.change(Whom(session="p"), Change(limits=Limits(call_s=600.0)))
+    assert call.ends_at == 1120.0, "the policy's"

@@ -1,6 +1,6 @@
 import pytest
 
-from nomad.edge.sessions import agree, check_interval
+from nomad.edge.sessions import agree, bound, check_interval
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.message import Request, Response
 
@@ -57,3 +57,26 @@ def test_malformed_interval() -> None:
     answer = Response(200, "OK")
     answer.add("session-expires", "later")
     assert agree(invite(TIMER), answer) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "most_s", "sent"),
+    [
+        ([], 300, "300"),
+        ([("session-expires", "1800;refresher=uac;x=1")], 300, "300;refresher=uac;x=1"),
+        ([("session-expires", "1800")], 300, "300"),
+        ([("session-expires", "200")], 300, "200"),
+        ([], 30, "90"),  # what the edge itself does not refuse
+        ([("min-se", "600;x"), ("session-expires", "1800")], 300, "600"),
+        ([("min-se", "soon")], 300, "300"),
+        ([("session-expires", "1800")], None, "1800"),
+        ([], None, None),
+    ],
+)
+def test_an_idle_timeout_bounds_the_interval(
+    asked: list[tuple[str, str]], most_s: int | None, sent: str | None
+) -> None:
+    request = invite(*asked, TIMER)
+    bound(request, most_s, 90)
+    assert request.get("session-expires") == sent
+    assert len(request.get_all("session-expires")) == (sent is not None)

@@ -245,3 +245,30 @@ async def test_memory_is_bounded() -> None:
 def test_no_secret_is_shown() -> None:
     assert "ha1" not in repr(Vouched(GRANT, "5ec3e7"))
     assert "5ec3e7" not in repr(Vouched(GRANT, "5ec3e7"))
+
+
+async def test_a_change_is_served_without_asking_again() -> None:
+    house = House()
+    await house.let_in("alice", "alice@inria.example", "bob")
+    assert house.verdicts.amend(["ALICE", "nobody"], lambda grant: replace(grant, groups=("guests",))) == 2
+    assert await house.verdicts.check(login(nc=2)) == replace(GRANT, groups=("guests",))
+    assert house.server.asked == 3
+    assert house.verdicts.amend(["alice"], lambda grant: grant) == 0
+    house.time.now += 300
+    assert await house.verdicts.check(login(nc=3)) == GRANT, "RADIUS has the last word"
+    assert house.verdicts.amend(["bob"], lambda grant: replace(grant, session_timeout_s=1)) == 1
+    house.time.now += 2
+    asked = house.server.asked
+    await house.let_in("bob")
+    assert house.server.asked == asked + 1, "a shorter session is a shorter verdict"
+
+
+async def test_an_answer_on_its_way_is_older_than_a_change() -> None:
+    house = House()
+    house.server.gate.clear()
+    waiting = asyncio.ensure_future(house.verdicts.check(login()))
+    await asyncio.sleep(0)
+    house.verdicts.amend(["alice"], lambda grant: grant)
+    house.server.gate.set()
+    assert await waiting == GRANT
+    assert len(house.verdicts) == 0

@@ -56,6 +56,7 @@ class FakeAuthenticator:
         self.people = dict(people)  # login -> password, grant
         self.down = False
         self.delay_s = 0.0
+        self.refused = Refusal()  # what a wrong password and an unknown user get
         self.asked: list[Proof] = []
 
     async def check(self, proof: Proof) -> Grant | Refusal:
@@ -67,7 +68,7 @@ class FakeAuthenticator:
             raise Unavailable("no RADIUS server answered")
         known = self.people.get(proof.username.partition("@")[0])
         if known is None:
-            return Refusal()
+            return self.refused
         expected = digest(
             proof.username,
             known[0],
@@ -79,7 +80,7 @@ class FakeAuthenticator:
             cnonce=proof.cnonce,
             qop=proof.qop,
         )
-        return known[1] if proof.response == expected else Refusal("not you")
+        return known[1] if proof.response == expected else self.refused
 
 
 class FakeSink:

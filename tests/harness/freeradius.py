@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.harness.debian import ROOT
 from tests.harness.people import DOMAIN
+from tests.harness.pki import Certificate
 from tests.harness.ports import HOST, free_port
 from tests.harness.processes import Process, ProcessFailed, attempt, find_program
 from tests.harness.slapd import Slapd
@@ -38,9 +40,15 @@ class FreeRadius:
 
     secret = SECRET
 
-    def __init__(self, folder: Path, slapd: Slapd) -> None:
+    def __init__(
+        self, folder: Path, slapd: Slapd, *, tells_ha1: bool = False, edge: str = HOST, reject_delay: int = 0
+    ) -> None:
+        """`tells_ha1`: the edge may ask for HA1; `edge` is the address that requests come from."""
         self.folder = folder
         self.auth_port, self.acct_port = free_port(), free_port()
+        self._tells_ha1 = "yes" if tells_ha1 else "no"
+        self._edge = edge
+        self._reject_delay = reject_delay
         self._setup(slapd)
         self._process = self._launch()
 
@@ -99,6 +107,7 @@ class FreeRadius:
         (self.folder / "accounting").mkdir(parents=True)
         library = next(Path("/usr/lib").rglob("rlm_digest.so")).parent
         values = {"FOLDER": str(self.folder), "DEPLOY": str(DEPLOY), "LIBDIR": str(library)}
+        values["REJECT_DELAY"] = str(self._reject_delay)
         text = (DATA / "radiusd.conf").read_text()
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
@@ -106,7 +115,7 @@ class FreeRadius:
         (self.folder / "nomad.conf").write_text(
             f'nomad_domain = "{DOMAIN}"\n'
             f"nomad_listen = {HOST}\nnomad_auth_port = {self.auth_port}\nnomad_acct_port = {self.acct_port}\n"
-            f'nomad_edge = {HOST}\nnomad_secret = "{SECRET}"\n'
+            f'nomad_edge = {self._edge}\nnomad_secret = "{SECRET}"\nnomad_digest_ha1 = {self._tells_ha1}\n'
             f'nomad_ldap_url = "{slapd.url}"\nnomad_ldap_people = "{slapd.people_base}"\n'
             f'nomad_ldap_bind_dn = "{slapd.bind_dn}"\nnomad_ldap_password = "{slapd.bind_password}"\n'
         )
@@ -119,6 +128,28 @@ class FreeRadius:
         process = Process("freeradius", [program, "-f", "-l", "stdout", "-d", self.folder], log=log)
         process.wait_ready(lambda: "Ready to process requests" in process.output())
         return process
+
+
+class RadsecFreeRadius(FreeRadius):
+    """FreeRADIUS that also listens for RADIUS over TLS (RFC 6614)."""
+
+    def __init__(self, folder: Path, slapd: Slapd, certificate: Certificate, ca: Path, **options: Any) -> None:
+        self.radsec_port = free_port()
+        self._certificate, self._ca = certificate, ca
+        super().__init__(folder, slapd, **options)
+
+    def _setup(self, slapd: Slapd) -> None:
+        super()._setup(slapd)
+        values = {
+            "port": str(self.radsec_port),
+            "certificate": str(self._certificate.certificate),
+            "key": str(self._certificate.key),
+            "ca": str(self._ca),
+        }
+        with (self.folder / "nomad.conf").open("a") as file:
+            file.writelines(f"nomad_radsec_{name} = {value}\n" for name, value in values.items())
+        with (self.folder / "radiusd.conf").open("a") as file:
+            file.write(f"\n$INCLUDE {DEPLOY}/site/nomad_radsec\n")
 
 
 def write_dictionary(folder: Path) -> None:

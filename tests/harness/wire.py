@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from tests.harness.people import DOMAIN, Person
+from tests.harness.people import ALGORITHMS, DOMAIN, Person
 from tests.harness.ports import HOST
 
 WAIT_S = 3.0
@@ -81,7 +81,10 @@ class Wire:
         transport: str = "udp",
         login: str = "",
         password: str = "",
+        algorithm: str = "MD5",
     ) -> None:
+        """`algorithm` is that of the challenge that is answered."""
+        self._algorithm = algorithm
         self._target = target
         self.transport = transport
         self.user = person.login if person else "alice"
@@ -231,21 +234,25 @@ class Wire:
     def authorize(self, request: str, challenge: Message, *, count: int = 1) -> str:
         """The request again with the credentials that the challenge asks for, and the next CSeq number."""
         sent = _split(request.encode())
-        name, line = ("Authorization", challenge.get("WWW-Authenticate"))
+        name, asking = ("Authorization", "WWW-Authenticate")
         if challenge.status == 407:
-            name, line = "Proxy-Authorization", challenge.get("Proxy-Authenticate")
+            name, asking = "Proxy-Authorization", "Proxy-Authenticate"
+        line = next(each for each in challenge.all(asking) if f"algorithm={self._algorithm}," in each)
         asked = {key: quoted or plain for key, quoted, plain in PARAMETER.findall(line)}
         uri, cnonce, nc = sent.first.split(" ")[1], secrets.token_hex(4), f"{count:08x}"
-        secret = _md5(f"{self._login}:{asked['realm']}:{self._password}")
-        response = _md5(f"{secret}:{asked['nonce']}:{nc}:{cnonce}:auth:{_md5(f'{sent.method}:{uri}')}")
+        secret = self._hash(f"{self._login}:{asked['realm']}:{self._password}")
+        response = self._hash(f"{secret}:{asked['nonce']}:{nc}:{cnonce}:auth:{self._hash(f'{sent.method}:{uri}')}")
         credentials = (
             f'{name}: Digest username="{self._login}", realm="{asked["realm"]}", nonce="{asked["nonce"]}", '
-            f'uri="{uri}", response="{response}", algorithm=MD5, qop=auth, nc={nc}, cnonce="{cnonce}"'
+            f'uri="{uri}", response="{response}", algorithm={self._algorithm}, qop=auth, nc={nc}, cnonce="{cnonce}"'
         )
         number = int(sent.get("CSeq").split(" ")[0]) + 1
         again = re.sub(r"branch=[^;\r]+", f"branch={new_branch()}", request, count=1)
         again = re.sub(r"\r\nCSeq: [^\r]*", f"\r\nCSeq: {number} {sent.method}", again, count=1)
         return again.replace("\r\nCall-ID:", f"\r\n{credentials}\r\nCall-ID:", 1)
+
+    def _hash(self, text: str) -> str:
+        return hashlib.new(ALGORITHMS[self._algorithm], text.encode()).hexdigest()
 
     def ask_as_person(self, request: str, *, timeout_s: float = WAIT_S) -> Message:
         """Send a request, answer its challenge and return what comes then."""
@@ -318,7 +325,3 @@ def _ack(invite: str, response: Message) -> str:
     text = re.sub(r"\r\nCSeq: (\d+) INVITE", r"\r\nCSeq: \1 ACK", text, count=1)
     text = re.sub(r"\r\nContent-[^\r]*", "", text)
     return f"{text}\r\nContent-Length: 0\r\n\r\n"
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode()).hexdigest()

@@ -122,11 +122,19 @@ def test_groups_of_the_directory_and_of_the_policy_come_along(freeradius: FreeRa
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_refusals_do_not_tell_why(freeradius: FreeRadius, dialect: str) -> None:
-    right = [DORA.login, ERIN.login]  # disabled; no secret that a digest could be checked with
-    replies = [freeradius.ask(digest_attributes(login, f"{login}-secret", dialect=dialect)) for login in right]
-    replies += [freeradius.ask(digest_attributes(login, "x", dialect=dialect)) for login in (ALICE.login, "nobody")]
+    # erin has no secret that a digest could be checked with, dora is disabled
+    logins = [(ERIN.login, ERIN.password), (ALICE.login, "x"), (DORA.login, "x"), ("nobody", "x")]
+    replies = [freeradius.ask(digest_attributes(*login, dialect=dialect)) for login in logins]
     assert {reply.kind for reply in replies} == {"Access-Reject"}
     assert {tuple(name for name, _ in reply.attributes) for reply in replies} == {("Message-Authenticator",)}
+
+
+def test_who_knows_the_password_hears_that_the_account_is_disabled(freeradius: FreeRadius) -> None:
+    reply = freeradius.ask(digest_attributes(DORA.login, DORA.password))
+    assert reply.kind == "Access-Reject"
+    assert reply.all("Reply-Message") == ["This account is disabled"]
+    assert reply.all("Nomad-SIP-Response-Code") == ["403"]
+    assert not reply.all("User-Name")
 
 
 def test_a_filter_in_the_user_name_finds_nobody(freeradius: FreeRadius) -> None:

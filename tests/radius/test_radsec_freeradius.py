@@ -14,34 +14,12 @@ from radius.errors import RadiusUnavailable
 from radius.packet import Code
 from radius.radsec import SECRET, client_context
 from tests.harness.debian import require
-from tests.harness.freeradius import DEPLOY, FreeRadius
+from tests.harness.freeradius import RadsecFreeRadius
 from tests.harness.people import ALICE
-from tests.harness.pki import Certificate, Pki
-from tests.harness.ports import HOST, free_port
+from tests.harness.pki import Pki
+from tests.harness.ports import HOST
 from tests.harness.slapd import Slapd
 from tests.radius.test_radsec import context_of, login
-
-
-class RadsecFreeRadius(FreeRadius):
-    """FreeRADIUS that also listens for TLS."""
-
-    def __init__(self, folder: Path, slapd: Slapd, certificate: Certificate, ca: Path) -> None:
-        self.radsec_port = free_port()
-        self._certificate, self._ca = certificate, ca
-        super().__init__(folder, slapd)
-
-    def _setup(self, slapd: Slapd) -> None:
-        super()._setup(slapd)
-        values = {
-            "port": str(self.radsec_port),
-            "certificate": str(self._certificate.certificate),
-            "key": str(self._certificate.key),
-            "ca": str(self._ca),
-        }
-        with (self.folder / "nomad.conf").open("a") as file:
-            file.writelines(f"nomad_radsec_{name} = {value}\n" for name, value in values.items())
-        with (self.folder / "radiusd.conf").open("a") as file:
-            file.write(f"\n$INCLUDE {DEPLOY}/site/nomad_radsec\n")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from nomad.config import Guard, Sip
-from nomad.ports import Unavailable
+from nomad.ports import Refusal, Unavailable
 from nomad.sip.message import Response
 from tests.harness.line import EDGE
 from tests.harness.peers import DOMAIN, SDP, Phone
@@ -27,12 +27,17 @@ def plain(response: Response) -> str:
 
 async def refused(phone: Phone, method: str = "REGISTER", **changes: str) -> Response:
     """Log in with changed credentials; the next challenge."""
+    return await answered(phone, 401 if method == "REGISTER" else 407, method, **changes)
+
+
+async def answered(phone: Phone, final: int, method: str = "REGISTER", **changes: str) -> Response:
+    """Log in with changed credentials; the answer of this status."""
     status = 401 if method == "REGISTER" else 407
     request = phone.make(method, f"sip:{DOMAIN}" if method == "REGISTER" else f"sip:1000@{DOMAIN}")
     phone.send(request)
     again = phone.answer_challenge(request, await phone.response(status), **changes)
     phone.send(again)
-    return await phone.response(status)
+    return await phone.response(final)
 
 
 @on_rig()
@@ -81,6 +86,19 @@ async def test_unknown_user_and_wrong_password_get_the_same_answer(rig: Rig) -> 
     assert (wrong.status, wrong.reason) == (401, "Invalid credentials")
     assert "stale" not in (wrong.get("www-authenticate") or "")
     assert len(rig.authenticator.asked) == 2
+
+
+@on_rig()
+async def test_what_radius_says_reaches_the_person(rig: Rig) -> None:
+    rig.authenticator.refused = Refusal("Call the desk, ext. 1000")
+    again = await refused(rig.phone("alice", password="guess"))
+    assert (again.status, again.reason) == (401, "Call the desk, ext. 1000")
+    rig.authenticator.refused = Refusal("Compte fermé", final=True)
+    phone = rig.phone("alice", password="guess")
+    closed = await answered(phone, 403)
+    assert (closed.reason, closed.get("www-authenticate")) == ("Compte fermé", None)
+    rig.authenticator.refused = Refusal("", final=True)
+    assert (await answered(rig.phone("alice", password="guess"), 403)).reason == "Not allowed"
 
 
 @on_rig(guard=Guard(auth_failures=5, ban_s=60.0))
