@@ -44,7 +44,7 @@ async def test_refusals(bare: Nomad, config: str, monkeypatch: pytest.MonkeyPatc
     ran = await bare("radius-test", "nobody", "-c", config)
     assert (ran.code, ran.out) == (1, "")
     assert "embedded server: refused in " in ran.err
-    assert "Wrong user name or password" in ran.err
+    assert "Invalid credentials" in ran.err
     monkeypatch.setenv("NOMAD_TEST_PASSWORD", DORA.password)
     assert "This account is disabled" in (await bare("radius-test", DORA.login, "-c", config)).err
 
