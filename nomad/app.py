@@ -59,7 +59,7 @@ from nomad.inputs import (
 )
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import CdrQuery, Deed, EventHandler, PolicyView, Reloaded, StoredBan, Unavailable
+from nomad.ports import Deed, EventHandler, PolicyView, Reloaded, StoredBan, Unavailable
 from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
@@ -153,7 +153,7 @@ class Edge:
             log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))
             return Reloaded(str(error), policy=view_of(self.dispatcher.ruleset))
         self.verdicts.clear()  # RADIUS may say other groups by now, which go with the new rules
-        self.usage.timezone = ruleset.timezone
+        self.usage.move(ruleset.timezone, self._clock.wall())
         self.dispatcher.ruleset = ruleset
         self.dispatcher.trunks = trunks
         self.dispatcher.scanners = scanners
@@ -365,7 +365,9 @@ class Edge:
             accountant=self.accountant,
             locations=self.locations,
             guard=self.guard,
+            usage=self.usage,
             clock=clock,
+            metrics=self.metrics,
             interim_interval_s=config.accounting.interim_interval_s,
         )
         self.endpoint.handler = self.dispatcher
@@ -374,8 +376,7 @@ class Edge:
     async def _restore(self) -> int:
         """Take in the calls and subscriptions that were there when the last process ended; how many calls."""
         now = self._clock.wall()
-        midnight = self.usage.midnight(now)
-        self.usage.load(await self.cdrs.query(CdrQuery(since=midnight, limit=1_000_000)), now)
+        self.usage.load(await self.cdrs.usage(self.usage.query(now)))
         restored = 0
         for stored in await self._live_calls.load():
             try:
@@ -387,6 +388,7 @@ class Edge:
                 log.event(logger, "call-lost", level=logging.ERROR, id=stored.id, why=str(error))
                 continue
             self.calls.restore(call, latest_end=now + CALL_LIMIT_S)
+            self.accountant.opened(call)
             restored += 1
         return restored
 

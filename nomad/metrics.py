@@ -172,6 +172,7 @@ class Metrics:
         self._setup = Histogram("nomad_call_setup_seconds", "From INVITE to answer", buckets=SETUP_BUCKETS)
         self._call_seconds = Counter("nomad_call_seconds", "Talking time", ["direction", "class"])
         self._policy = Counter("nomad_policy_refusals", "Calls refused by the policy", ["rule"])
+        self._limits = Counter("nomad_calls_limited", "Calls ended because a limit was reached", ["rule"])
         self._rejects = Counter("nomad_sip_rejected", "Requests refused by a check of the edge", ["rule"])
         self._bans = Counter("nomad_bans", "Addresses banned", ["reason"])
         self._suspects = Counter("nomad_guard_suspects", "Addresses slowed down", ["reason"])
@@ -182,8 +183,8 @@ class Metrics:
         self._drops = Counter("nomad_sip_dropped", "Messages and packets dropped", ["reason"])
         self._families: list[Counter | Histogram] = [
             self._auth, self._auth_seconds, self._verdicts, self._radius, self._radius_seconds, self._calls,
-            self._setup, self._call_seconds, self._policy, self._rejects, self._bans, self._suspects, self._sent,
-            self._media, self._stores,
+            self._setup, self._call_seconds, self._policy, self._limits, self._rejects, self._bans, self._suspects,
+            self._sent, self._media, self._stores,
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
@@ -223,6 +224,10 @@ class Metrics:
     def policy_refusal(self, rule: str) -> None:
         """The policy refused a call."""
         self._policy.inc(rule)
+
+    def limit_reached(self, rule: str) -> None:
+        """A call was ended because it may not last longer."""
+        self._limits.inc(rule)
 
     def refused(self, rule: str) -> None:
         """A check of the edge refused a request."""

@@ -90,8 +90,18 @@ class Accountant:
         self._usage = usage
         self._account_refused = account_refused
 
+    def opened(self, call: Call, *, onward: bool = False) -> None:
+        """The call was allowed, or its being sent `onward`: it counts against what its user may call from now on."""
+        if onward or call.direction == "out":
+            self._usage.begin(call, self._clock.wall())
+
+    def given_up(self, call: Call) -> None:
+        """A call is not sent on after all."""
+        self._usage.end(call)
+
     async def started(self, call: Call) -> None:
         """The call was answered: its Start record and the live call are durable when this returns."""
+        self._usage.answered(call, self._clock.wall())
         put = self._try("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
         live = asyncio.get_running_loop().create_task(put, name="live call")
         await self._spool([_record(call, "Start", call.answered_at or call.started_at)])
@@ -108,14 +118,13 @@ class Accountant:
     async def ended(self, call: Call, *, rule: str = "", reason: str = "") -> None:
         """The call is over: its Stop record is durable when this returns, the call record about to be."""
         record = _cdr(call, rule, reason)
+        self._usage.end(call)
         self._metrics.call_ended(record)
         answered = call.answered_at is not None
         # Both go into one transaction. The call is forgotten also when its record is lost: it must not come back.
         self._meanwhile("call record", self._stores.cdrs.add([record]))
         if answered:
             self._meanwhile("live call", self._stores.calls.remove(record.id))
-        if answered and call.direction == "out":
-            self._usage.add(call.user, call.duration_s, record.ended_at)
         if answered or self._account_refused:
             await self._spool([_stop(call, rule)])
 
@@ -274,5 +283,6 @@ def _cdr(call: Call, rule: str, reason: str) -> Cdr:
         classes=call.grant.classes,
         transport=call.transport,
         policy=call.policy,
+        cost=call.cost,
         chain=call.chain,
     )

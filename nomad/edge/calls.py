@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from nomad.ports import CallView, Grant, LiveCall
+from nomad.edge.policy import Tariff
+from nomad.ports import NO_LIMITS, CallView, Grant, Limits, LiveCall
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
 from nomad.sip.message import Request, Response
@@ -74,6 +75,8 @@ class Call:
     answered_by: str = ""  # To tag of the first answer
     ended_at: float | None = None
     limit_s: float | None = None  # how long it may last from the answer on
+    limits: Limits = NO_LIMITS  # of the user when the call was allowed; `usage.py` holds the call to them
+    tariff: Tariff | None = None  # what it costs, None when nothing
     policy_limit_s: float | None = None  # the policy's part of that, which no AAA server lengthens
     ends_at: float | None = None  # when the limit is reached
     status: int = 0
@@ -94,6 +97,13 @@ class Call:
         if self.answered_at is None or self.ended_at is None:
             return 0.0
         return max(0.0, self.ended_at - self.answered_at)
+
+    @property
+    def cost(self) -> float:
+        """What the call came to, in the currency of the policy."""
+        return (
+            self.tariff.cost(self.duration_s) if self.tariff and self.answered_at and self.direction == "out" else 0.0
+        )
 
     @property
     def transport(self) -> str:

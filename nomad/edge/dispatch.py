@@ -359,7 +359,7 @@ class Dispatcher:
         except SipError as error:
             self._not_forwarded(ringing, grant, "malformed", error.text)
             return None
-        return Onward(number, self.trunks.for_number(number), verdict, ruleset.version)
+        return Onward(number, self.trunks.for_number(number), verdict, ruleset.label)
 
     def _not_forwarded(self, ringing: Incoming, grant: Grant, rule: str, why: str) -> None:
         self._metrics.refused(rule)
@@ -417,6 +417,7 @@ class Dispatcher:
     ) -> Verdict:
         now = self._clock.wall()
         grant, flow = identity.grant, incoming.flow
+        used = self._parts.usage.of(grant.user, now)
         return decide(
             ruleset,
             Attempt(
@@ -432,7 +433,10 @@ class Dispatcher:
                 country=self.countries.of(flow.remote[0]) if ruleset.needs_country else None,
                 active_calls=self._parts.calls.active_of(grant.user) if active_calls is None else active_calls,
                 forwarded_calls=forwarded_calls,
-                seconds_today=self._parts.usage.today(grant.user, now),
+                calls_last_hour=used.calls_last_hour,
+                seconds_today=used.seconds_today,
+                seconds_this_month=used.seconds_this_month,
+                cost_today=used.cost_today,
                 own=grant.limits,
                 own_classes=grant.allowed_classes,
             ),

@@ -13,11 +13,15 @@ from nomad.edge.guard import Guard
 from nomad.edge.notices import Notices
 from nomad.edge.proxy import Proxy
 from nomad.edge.switchboard import Switchboard
+from nomad.edge.usage import Usage
+from nomad.metrics import Metrics
 from nomad.ports import LocationStore, Unavailable
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
+LONGEST = ("longest", "The call has lasted as long as calls may")
+SESSION_TIMEOUT = ("session-timeout", "The call has lasted as long as RADIUS allows")
 
 
 class Housekeeping:
@@ -33,7 +37,9 @@ class Housekeeping:
         accountant: Accountant,
         locations: LocationStore,
         guard: Guard,
+        usage: Usage,
         clock: Clock,
+        metrics: Metrics,
         interim_interval_s: int,
     ) -> None:
         self.interim_interval_s = interim_interval_s  # live
@@ -44,7 +50,9 @@ class Housekeeping:
         self._accountant = accountant
         self._locations = locations
         self._guard = guard
+        self._usage = usage
         self._clock = clock
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Tick for as long as the edge runs."""
@@ -59,12 +67,15 @@ class Housekeeping:
         """One round."""
         now = self._clock.wall()
         for call in self._calls.overdue(now):
-            tasks.spawn(self._switchboard.hang_up(call, cause="Session-Timeout"), name="limit")
+            self._end(call, *(LONGEST if call.limit_s == call.policy_limit_s else SESSION_TIMEOUT))
+        for call, rule, reason in self._usage.exhausted(now):
+            self._end(call, rule, reason)
         for call in self._calls.lapsed(now):
             cause = "Lost-Carrier" if call.grant.idle_timeout_s is None else "Idle-Timeout"
             tasks.spawn(self._switchboard.hang_up(call, cause=cause), name="session timer")
         await self._interim(now)
         self._calls.forget(now)
+        self._usage.forget(now)
         self._notices.expire(now)
         self._proxy.forget(self._clock.monotonic())
         self._guard.forget(self._clock.monotonic())
@@ -73,6 +84,13 @@ class Housekeeping:
                 log.event(logger, "expired", level=logging.DEBUG, user=user, contact=binding.contact)
         except Unavailable as error:
             log.event(logger, "store-failed", level=logging.ERROR, what="locations", error=str(error))
+
+    def _end(self, call: Call, rule: str, reason: str) -> None:
+        """A limit was reached: BYE to both sides, and the record says which limit it was."""
+        log.event(logger, "limit", callid=call.call_id, id=call.id, user=call.user, rule=rule, reason=reason)
+        self._metrics.limit_reached(rule)
+        ending = self._switchboard.hang_up(call, cause="Session-Timeout", rule=rule, reason=reason)
+        tasks.spawn(ending, name="limit")
 
     async def _interim(self, now: float) -> None:
         due = [call for call in self._calls if self._interim_is_due(call, now)]

@@ -99,9 +99,12 @@ class Switchboard:
             policy=policy,
             chain=verdict.short,
             limit_s=_longest(verdict, identity.grant),
-            policy_limit_s=verdict.max_call_s,
+            policy_limit_s=verdict.limits.call_s,
+            limits=verdict.limits,
+            tariff=verdict.tariff,
         )
         self._calls.open(call)
+        self._accountant.opened(call)
         return call
 
     async def call_out(self, incoming: Incoming, relay: Relay, call: Call, *, number: str, trunk: Trunk) -> None:
@@ -189,6 +192,9 @@ class Switchboard:
         onward = await judge(response, failed.flow)
         if onward is None:
             return None
+        call.limits, call.tariff = onward.verdict.limits, onward.verdict.tariff
+        if onward.verdict.number_class != EMERGENCY:
+            self._accountant.opened(call, onward=True)  # no await stands between the verdict and this
         trunk = onward.trunk
         try:
             flow = await self._sides.connect(trunk)
@@ -198,6 +204,7 @@ class Switchboard:
             branch = Branch(request, flow, PBX)
             await self._offer(call, incoming, branch)
         except (Unavailable, Reject) as error:
+            self._accountant.given_up(call)
             log.event(logger, "not-forwarded", level=logging.WARNING, id=call.id, why=str(error))
             return None
         self._onward[call.id] = onward
@@ -212,7 +219,7 @@ class Switchboard:
         call.callee_address = f"{onward.number}@{self._config.domain}"
         call.number_class = verdict.number_class
         call.group, call.number, call.policy, call.chain = verdict.group, verdict.number, onward.policy, verdict.short
-        call.limit_s, call.policy_limit_s = _longest(verdict, call.grant), verdict.max_call_s
+        call.limit_s, call.policy_limit_s = _longest(verdict, call.grant), verdict.limits.call_s
 
     async def _offer(self, call: Call, incoming: Incoming, branch: Branch) -> None:
         """Offer the media of a call to a branch by way of the relay. Raises `Unavailable`."""
@@ -341,8 +348,11 @@ class Switchboard:
 
     # -- ending calls --------------------------------------------------------------------------------------------
 
-    async def hang_up(self, call: Call, *, cause: str) -> None:
-        """End a call from our side: BYE to both sides, or CANCEL while it is being set up."""
+    async def hang_up(self, call: Call, *, cause: str, rule: str = "", reason: str = "") -> None:
+        """End a call from our side: BYE to both sides, or CANCEL while it is being set up.
+
+        `rule` and `reason` go into its record.
+        """
         setup = self._setups.get(call.id)
         if call.state is not CallState.ANSWERED:
             if setup is not None:
@@ -353,7 +363,7 @@ class Switchboard:
         if callee is not None:
             self._bye(call, to=callee, sender=call.caller)
             self._bye(call, to=call.caller, sender=callee)
-        await self._close(call, status=200, cause=cause)
+        await self._close(call, status=200, cause=cause, rule=rule, reason=reason)
 
     def _bye(self, call: Call, *, to: Leg, sender: Leg) -> None:
         if not to.contact:
@@ -405,5 +415,8 @@ class Switchboard:
 
 
 def _longest(verdict: Verdict, grant: Grant) -> float | None:
-    """How long a call may last from its answer on; nothing ends an emergency call but its ends."""
-    return None if verdict.number_class == EMERGENCY else longest_call(verdict.max_call_s, grant)
+    """How long a call may last from its answer on; nothing ends an emergency call but its ends.
+
+    Minutes and money that run out are the part of `usage.py`.
+    """
+    return None if verdict.number_class == EMERGENCY else longest_call(verdict.limits.call_s, grant)

@@ -95,6 +95,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 async def test_records_of_a_call(bench: Bench) -> None:
     call = bench.answer(bench.call())
+    bench.accountant.opened(call)
     await bench.accountant.started(call)
     assert thaw(bench.calls.calls["c1"]) == call
     await bench.accountant.interim([call], (call.answered_at or 0) + 10.9)
@@ -129,7 +130,7 @@ async def test_records_of_a_call(bench: Bench) -> None:
     assert stop.at == call.ended_at
     assert bench.calls.calls == {}
     assert [(cdr.result, round(cdr.duration_s, 3)) for cdr in bench.cdrs.all] == [("answered", 30.4)]
-    assert bench.usage.today("alice", call.ended_at or 0) == pytest.approx(30.4)
+    assert bench.usage.of("alice", call.ended_at or 0).seconds_today == pytest.approx(30.4)
 
 
 @pytest.mark.parametrize(

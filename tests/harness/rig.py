@@ -21,7 +21,7 @@ from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.audit import Auditor
 from nomad.edge.auth import Authentication, Digest
-from nomad.edge.calls import Call, CallTable
+from nomad.edge.calls import Call, CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.guard import Guard
@@ -157,6 +157,15 @@ class Rig:
             asyncio.create_task(self.housekeeping.run()),
         ]
 
+    async def restore(self) -> None:
+        """Take over what the edge before left, as `app.py` does; before `start`."""
+        now = self.clock.wall()
+        self.usage.load(await self.cdrs.usage(self.usage.query(now)))
+        for stored in await self.live_calls.load():
+            call = thaw(stored)
+            self.calls.restore(call, latest_end=now + 86400)
+            self.accountant.opened(call)
+
     async def stop(self) -> None:
         """End the jobs."""
         for job in self._jobs:
@@ -288,7 +297,9 @@ class Rig:
             accountant=self.accountant,
             locations=self.locations,
             guard=self.guard,
+            usage=self.usage,
             clock=clock,
+            metrics=self.metrics,
             interim_interval_s=config.accounting.interim_interval_s,
         )
         self.console = EdgeConsole(

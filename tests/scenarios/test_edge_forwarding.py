@@ -65,7 +65,7 @@ async def test_call_that_is_sent_on_is_a_call_of_the_person(rig: Rig) -> None:
     )
     assert (cdr.result, cdr.number_class, round(cdr.duration_s)) == ("answered", "national", 90)
     assert [record.status for record in rig.sink.received] == ["Start", "Stop"]
-    assert rig.usage.today("bob", rig.clock.wall()) == pytest.approx(90, abs=0.1)
+    assert rig.usage.of("bob", rig.clock.wall()).seconds_today == pytest.approx(90, abs=0.1)
     assert rig.calls.active_of("bob") == 0
     await phone.quiet()
 

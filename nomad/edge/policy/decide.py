@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,11 +16,12 @@ from nomad.edge.policy.hours import days_around
 from nomad.edge.policy.numbers import EMERGENCY, Entry, Found
 from nomad.edge.policy.ruleset import LOCAL, Group, Membership, Ruleset, Tariff
 from nomad.edge.policy.verdict import Attempt, Direction, Step, Verdict
-from nomad.ports import Limits
+from nomad.ports import NO_LIMITS, Limits
 
 FORBIDDEN = 403
 UNAVAILABLE = 480  # RFC 3261 21.4.18; tells a stranger no more than that nobody is there
 NOT_ACCEPTABLE = 488  # RFC 3261 21.4.26: the phone may try again with other media
+LIMIT_FIELDS = tuple(field.name for field in fields(Limits))
 OWN = "by RADIUS"  # whose limit it is when it does not stand in the policy
 
 
@@ -67,7 +69,8 @@ def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
     )
     if refused:
         return _verdict(chain, refused, name, found)
-    return _verdict(chain, None, name, found, max_call_s=_longest(attempt, group, tariff, chain), tariff=tariff)
+    longest, limits = _longest(attempt, group, tariff, chain), _limits(group, attempt.own)
+    return _verdict(chain, None, name, found, max_call_s=longest, tariff=tariff, limits=limits)
 
 
 def _verdict(
@@ -78,11 +81,12 @@ def _verdict(
     *,
     max_call_s: float | None = None,
     tariff: Tariff | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Verdict:
     if refused is not None:
         step, reason, status = refused
         return Verdict(False, group, found.name, step.rule, reason, (*chain, step), found.number, status)
-    return Verdict(True, group, found.name, "", "", tuple(chain), found.number, 200, max_call_s, tariff)
+    return Verdict(True, group, found.name, "", "", tuple(chain), found.number, 200, max_call_s, tariff, limits)
 
 
 def _class_step(attempt: Attempt, found: Found) -> Step:
@@ -294,6 +298,16 @@ def _smaller(group: Group, own: Limits, field: str, key: str) -> tuple[float | N
     if mine is not None and (limit is None or mine < limit):
         return mine, 0, f" ({OWN})"
     return limit, group.line(key) if limit is not None else 0, ""
+
+
+def _limits(group: Group, own: Limits) -> Limits:
+    """The smaller of each of a group's and a person's own limits."""
+    if own == NO_LIMITS:
+        return group.limits
+    pairs = ((field, getattr(group.limits, field), getattr(own, field)) for field in LIMIT_FIELDS)
+    return Limits(
+        **{field: min((each for each in (one, other) if each is not None), default=None) for field, one, other in pairs}
+    )
 
 
 def _what(entry: Entry, name: str) -> str:

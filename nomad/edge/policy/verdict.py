@@ -68,6 +68,7 @@ class Verdict:
     status: int = 403  # what a refused caller is answered
     max_call_s: float | None = None  # the call ends after this time
     tariff: Tariff | None = None  # what the call costs, None when nothing
+    limits: Limits = NO_LIMITS  # the smaller of the group's and the person's own; a running call is held to them
 
     @property
     def why(self) -> str:
