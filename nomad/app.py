@@ -66,11 +66,12 @@ from nomad.sip.stack import Stack
 from nomad.stores.audit import SqlAuditLog
 from nomad.stores.bans import SqlBans
 from nomad.stores.database import Database
+from nomad.stores.journal import CdrOutbox, JournalCalls
 from nomad.stores.locks import SqlLocks
 from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
-from nomad.stores.sql import SqlCalls, SqlCdrs, SqlPolicies
+from nomad.stores.sql import SqlCdrs, SqlPolicies
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint
 from nomad.transport.resolver import DnsResolver
@@ -238,8 +239,6 @@ class Edge:
         self._closers.append(self._snapshot.close)
         self.locations = MemoryLocations(on_change=self._snapshot.note)
         self.locations.fill(await self._snapshot.load(self._clock.wall()))
-        self.cdrs = SqlCdrs(database)
-        self._live_calls = SqlCalls(database)
         self.audit_log = SqlAuditLog(database)
         self.auditor = Auditor(self.audit_log, clock=self._clock, metrics=self.metrics)
         self._closers.append(self.auditor.close)
@@ -249,6 +248,10 @@ class Edge:
         self.spool = SqliteSpool(config.path(config.store.spool))
         await self.spool.open()
         self._closers.append(self.spool.close)
+        self._live_calls = JournalCalls(self.spool)
+        self.cdrs = CdrOutbox(self.spool, SqlCdrs(database), failed=self.metrics.store_failure)
+        await self.cdrs.open()
+        self._closers.append(self.cdrs.close)
 
     async def _open_guard(self, trunks: Trunks) -> None:
         self._bans = SqlBans(self._database)

@@ -16,8 +16,8 @@ from nomad.config import ConfigError
 from nomad.edge.calls import Call, CallState, Leg, freeze
 from nomad.ports import Grant, Unavailable
 from nomad.sip.events import Flow
-from nomad.stores.database import Database
-from nomad.stores.sql import SqlCalls
+from nomad.stores.journal import JournalCalls
+from nomad.stores.spool import SqliteSpool
 
 PEOPLE = """dn: uid=alice,dc=example
 objectClass: inetOrgPerson
@@ -144,10 +144,10 @@ async def test_call_of_the_process_before_is_known_before_anybody_can_ask(path: 
     )
     call.state, call.answered_at, call.answered_by = CallState.ANSWERED, 1.0, "to"
     call.callees["to"] = Leg("pbx", flow, "to")
-    database = Database(f"sqlite:///{path.parent / 'nomad.db'}")
-    await database.open()
-    await SqlCalls(database).put(freeze(call, 1.0))
-    await database.close()
+    spool = SqliteSpool(path.parent / "nomad-spool.db")
+    await spool.open()
+    await JournalCalls(spool).put(freeze(call, 1.0))
+    await spool.close()
     edge = Edge(config.load(path), config_path=path)
     opened = edge._open_endpoint
     known = []

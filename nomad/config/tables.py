@@ -205,9 +205,10 @@ class Store(Struct, frozen=True):
     """Where records are kept."""
 
     url: str = "sqlite:///nomad.db"
-    """SQLAlchemy URL of call records, calls in progress and the registration snapshot (restart)."""
+    """SQLAlchemy URL of call records, versions of the policy, locks and the registration snapshot (restart)."""
     spool: str = "nomad-spool.db"
-    """SQLite file of accounting records that no server has acknowledged yet; stays on this node (restart)."""
+    """SQLite file of this node: accounting records that no server has acknowledged yet, calls in progress, call records
+    on their way to `url` (restart)."""
 
 
 class Accounting(Struct, frozen=True):

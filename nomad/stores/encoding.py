@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 
-from nomad.ports import AccountingRecord, Registration
+from nomad.ports import AccountingRecord, Cdr, Registration
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 ESCAPED = b"\xc1"  # a byte that msgpack never uses: marks values whose text had to be escaped
 RAW_TEXT = 1  # msgpack extension type: text as the bytes that arrived
 
 _registrations = msgspec.msgpack.Decoder(Registration)
+_cdrs = msgspec.msgpack.Decoder(Cdr)
 
 
 def storable(text: str) -> str:
@@ -37,6 +38,11 @@ def unpack_registration(data: bytes) -> Registration:
     if data[:1] != ESCAPED:
         return _registrations.decode(data)
     return msgspec.convert(_untyped(data), Registration)
+
+
+def unpack_cdr(data: bytes) -> Cdr:
+    """Undo `pack`. Raises `ValueError` when these bytes are no call record."""
+    return _cdrs.decode(data) if data[:1] != ESCAPED else msgspec.convert(_untyped(data), Cdr)
 
 
 def unpack_record(data: bytes) -> AccountingRecord:

@@ -1,5 +1,7 @@
 """Accounting records on their way to a RADIUS server, in an SQLite file that belongs to this process alone.
 
+Calls in progress and call records share the file and its transactions, see `journal.py`.
+
 WAL with synchronous=FULL: what `append` returned for survives kill -9 and a power failure. Callers share syncs.
 """
 
@@ -32,6 +34,16 @@ CREATE TABLE IF NOT EXISTS undeliverable (
     at REAL NOT NULL,
     attempts INTEGER NOT NULL,
     why TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS calls (
+    id TEXT PRIMARY KEY,
+    call_id TEXT NOT NULL,
+    data BLOB NOT NULL,
+    updated_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cdrs (
+    id TEXT NOT NULL UNIQUE,
     data BLOB NOT NULL
 );
 """
@@ -85,6 +97,14 @@ class SqliteSpool:
         else:
             await self._worker.write(FAILED, [(position,) for position in positions])
 
+    async def write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement on another table of the file for every row; return when that is durable."""
+        await self._worker.write(statement, rows)
+
+    async def read(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Query another table of the file."""
+        return await self._worker.submit(lambda session: session.read(statement, parameters))
+
     def state(self) -> SpoolState:
         """How much waits and since when, as of the last commit."""
         return self._state
@@ -104,6 +124,7 @@ class _SpoolSession:
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
             self._connection.executescript(SCHEMA)
+            (self._oldest_at,) = self._connection.execute(OLDEST).fetchone()
             self.begin()
             (self._records,) = self._connection.execute(COUNT).fetchone()
             (self._aside,) = self._connection.execute(COUNT_ASIDE).fetchone()
@@ -114,16 +135,20 @@ class _SpoolSession:
 
     def begin(self) -> None:
         self._change = 0
+        self._recount = False
         self._set_aside = False
+        self._first_at = self._oldest_at
         self._connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        (oldest_at,) = self._connection.execute(OLDEST).fetchone()
+        if self._recount:
+            (self._first_at,) = self._connection.execute(OLDEST).fetchone()
         if self._set_aside:
             (self._aside,) = self._connection.execute(COUNT_ASIDE).fetchone()
         self._connection.execute("COMMIT")
         self._records += self._change
-        self._note(SpoolState(records=self._records, oldest_at=oldest_at, undeliverable=self._aside))
+        self._oldest_at = self._first_at
+        self._note(SpoolState(records=self._records, oldest_at=self._oldest_at, undeliverable=self._aside))
 
     def rollback(self) -> None:
         if self._connection.in_transaction:
@@ -135,14 +160,23 @@ class _SpoolSession:
     def close(self) -> None:
         self._connection.close()
 
+    def read(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, parameters).fetchall()
+
     def append(self, rows: Sequence[tuple[str, float, bytes]]) -> None:
-        self._change += self._connection.executemany(APPEND, rows).rowcount
+        added = self._connection.executemany(APPEND, rows).rowcount
+        self._change += added
+        self._recount = self._recount or added < len(rows)
+        first = min(at for _, at, _ in rows)
+        self._first_at = first if self._first_at is None else min(first, self._first_at)
 
     def delivered(self, rows: Sequence[tuple[int]]) -> None:
+        self._recount = True
         self._change -= self._connection.executemany(DELIVERED, rows).rowcount
 
     def set_aside(self, rows: Sequence[tuple[str, int]]) -> None:
         self._connection.executemany(SET_ASIDE, rows)
+        self._recount = True
         self._change -= self._connection.executemany(DELIVERED, [(position,) for _, position in rows]).rowcount
         self._set_aside = True
 

@@ -1,4 +1,4 @@
-"""Call records, calls in progress and versions of the policy in the SQL database."""
+"""Call records and versions of the policy in the SQL database."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select
 
-from nomad.ports import Cdr, CdrQuery, Conflict, LiveCall, PolicyVersion, UsageQuery, UserUsage
+from nomad.ports import Cdr, CdrQuery, Conflict, PolicyVersion, UsageQuery, UserUsage
 from nomad.stores.database import Database
 from nomad.stores.encoding import storable
-from nomad.stores.tables import calls, cdrs, policies
+from nomad.stores.tables import cdrs, policies
 
 CDR_FIELDS = tuple(field.name for field in fields(Cdr))
 VERSION_FIELDS = tuple(field.name for field in fields(PolicyVersion))
@@ -118,41 +118,6 @@ class SqlPolicies:
         if before:
             statement = statement.where(policies.c.number < before)
         return int(connection.execute(statement).scalar_one())
-
-
-class SqlCalls:
-    """A `CallStore`. Edges that share a database each give their own `node` name."""
-
-    def __init__(self, database: Database, *, node: str = "") -> None:
-        self._database = database
-        self._node = node
-        self._put = database.upsert(calls)
-        self._remove = delete(calls).where(calls.c.node == bindparam("of_node"), calls.c.id == bindparam("of_id"))
-
-    async def put(self, call: LiveCall) -> None:
-        """Insert or replace, durably."""
-        row = {
-            "node": self._node,
-            "id": call.id,
-            "call_id": storable(call.call_id),
-            "data": call.data,
-            "updated_at": call.updated_at,
-        }
-        await self._database.write(self._put, [row], urgent=True)
-
-    async def remove(self, id: str) -> None:
-        """Forget an ended call."""
-        await self._database.write(self._remove, [{"of_node": self._node, "of_id": id}])
-
-    async def load(self) -> Sequence[LiveCall]:
-        """Every stored call, when the edge starts."""
-        statement = select(calls.c.id, calls.c.call_id, calls.c.data, calls.c.updated_at)
-        statement = statement.where(calls.c.node == self._node).order_by(calls.c.updated_at)
-
-        def load(connection: Connection) -> list[LiveCall]:
-            return [LiveCall(*row) for row in connection.execute(statement)]
-
-        return await self._database.read(load)
 
 
 def _sums(query: UsageQuery) -> Select[Any]:

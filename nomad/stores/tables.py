@@ -47,16 +47,6 @@ cdrs = Table(
     Index("cdrs_by_user", "user", "started_at"),
 )
 
-calls = Table(
-    "calls",
-    metadata,
-    Column("node", String(64), primary_key=True),
-    Column("id", String(255), primary_key=True),
-    Column("call_id", Text, nullable=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("updated_at", Double, nullable=False),
-)
-
 registrations = Table(
     "registrations",
     metadata,

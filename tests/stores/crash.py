@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 from nomad.stores.database import Database
+from nomad.stores.journal import CdrOutbox, JournalCalls
 from nomad.stores.memory import MemoryLocations
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
-from nomad.stores.sql import SqlCalls, SqlCdrs
+from nomad.stores.sql import SqlCdrs
 from tests.stores.samples import cdr, live, record, registration
 
 WRITERS = 8
@@ -39,7 +40,10 @@ async def write_spool(path: Path) -> None:
 async def write_records(path: Path) -> None:
     database = Database(f"sqlite:///{path}")
     await database.open()
-    cdrs, calls = SqlCdrs(database), SqlCalls(database)
+    spool = SqliteSpool(path.with_name("spool.db"))
+    await spool.open()
+    cdrs, calls = CdrOutbox(spool, SqlCdrs(database), failed=lambda _: None), JournalCalls(spool)
+    await cdrs.open()
 
     async def write(first: int) -> None:
         for number in range(first, 1_000_000, WRITERS):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from nomad.ports import CdrQuery, Unavailable
 from nomad.stores import worker
 from nomad.stores.database import Database
-from nomad.stores.sql import SqlCalls, SqlCdrs
+from nomad.stores.sql import SqlCdrs
 from tests.harness.postgres import Postgres
 from tests.stores.samples import cdr
 
@@ -38,18 +37,6 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(Unavailable, match="newer Nomad"):
         await database.open()
-
-
-async def test_committed_records_survive_kill_9(tmp_path: Path, promised: Callable[[str, Path], list[str]]) -> None:
-    path = tmp_path / "nomad.db"
-    ids = await asyncio.to_thread(promised, "records", path)
-    database = Database(f"sqlite:///{path}")
-    await database.open()
-    stored = {each.id for each in await SqlCdrs(database).query(CdrQuery(limit=1_000_000))}
-    calls = {each.id for each in await SqlCalls(database).load()}
-    await database.close()
-    assert set(ids) <= stored
-    assert set(ids) <= calls
 
 
 async def test_a_restarted_server_costs_no_record(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
