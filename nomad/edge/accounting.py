@@ -116,12 +116,12 @@ class Accountant:
         await self._spool([_interim(call, now) for call in calls])
 
     async def ended(self, call: Call, *, rule: str = "", reason: str = "") -> None:
-        """The call is over: its Stop record is durable when this returns, the call record about to be."""
+        """The call is over: its Stop record and the call record are durable when this returns."""
         record = _cdr(call, rule, reason)
         self._usage.end(call)
         self._metrics.call_ended(record)
         answered = call.answered_at is not None
-        # Both go into one transaction. The call is forgotten also when its record is lost: it must not come back.
+        # What is given to the stores in this step is durable together, with the Stop record.
         self._meanwhile("call record", self._stores.cdrs.add([record]))
         if answered:
             self._meanwhile("live call", self._stores.calls.remove(record.id))

@@ -250,7 +250,7 @@ class SpoolState:
     """How much waits, and since when."""
 
     records: int
-    oldest_at: float | None  # Unix seconds of the oldest waiting record
+    oldest_at: float | None  # Unix seconds of the record that waits longest
     undeliverable: int = 0  # records that were set aside
 
 

@@ -24,7 +24,7 @@ PUT = """INSERT INTO calls (id, call_id, data, updated_at) VALUES (?, ?, ?, ?) O
 REMOVE = "DELETE FROM calls WHERE id = ?"
 LOAD = "SELECT id, call_id, data, updated_at FROM calls ORDER BY updated_at"
 KEEP = "INSERT INTO cdrs (id, data) VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
-KEPT = "SELECT id, data FROM cdrs ORDER BY rowid LIMIT ?"
+KEPT = "SELECT id, data FROM cdrs LIMIT ?"
 MOVED = "DELETE FROM cdrs WHERE id = ?"
 SET_ASIDE = """INSERT OR REPLACE INTO undeliverable (id, at, attempts, why, data)
     SELECT id, 0, 1, ?, data FROM cdrs WHERE id = ?"""
@@ -109,7 +109,7 @@ class CdrOutbox:
                 pause = min(2 * pause, longest)
 
     async def _move(self) -> None:
-        """Everything that is kept, oldest first. Raises `Unavailable`."""
+        """Everything that is kept. Raises `Unavailable`."""
         async with self._moving:
             while rows := await self._spool.read(KEPT, (MAX_BATCH,)):
                 records = []

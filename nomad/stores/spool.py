@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,12 @@ logger = logging.getLogger(__name__)
 LOCK_WAIT_S = 1.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     at REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     data BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS spool_by_time ON spool (at);
 CREATE TABLE IF NOT EXISTS undeliverable (
     id TEXT PRIMARY KEY,
     at REAL NOT NULL,
@@ -41,13 +41,13 @@ CREATE TABLE IF NOT EXISTS calls (
     call_id TEXT NOT NULL,
     data BLOB NOT NULL,
     updated_at REAL NOT NULL
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cdrs (
-    id TEXT NOT NULL UNIQUE,
+    id TEXT PRIMARY KEY,
     data BLOB NOT NULL
-);
+) WITHOUT ROWID;
 """
-APPEND = "INSERT INTO spool (id, at, data) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
+APPEND = "INSERT INTO spool (position, id, at, data) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 WAITING = "SELECT position, attempts, data FROM spool WHERE position > ? ORDER BY position LIMIT ?"
 DELIVERED = "DELETE FROM spool WHERE position = ?"
 FAILED = "UPDATE spool SET attempts = attempts + 1 WHERE position = ?"
@@ -55,7 +55,8 @@ SET_ASIDE = """INSERT OR REPLACE INTO undeliverable (id, at, attempts, why, data
     SELECT id, at, attempts + 1, ?, data FROM spool WHERE position = ?"""
 COUNT = "SELECT count(*) FROM spool"
 COUNT_ASIDE = "SELECT count(*) FROM undeliverable"
-OLDEST = "SELECT min(at) FROM spool"
+OLDEST = "SELECT at FROM spool ORDER BY position LIMIT 1"
+LAST = "SELECT coalesce(max(position), 0) FROM spool"
 
 
 class SqliteSpool:
@@ -124,7 +125,10 @@ class _SpoolSession:
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
                 self._connection.execute(f"PRAGMA {pragma}").fetchall()
             self._connection.executescript(SCHEMA)
-            (self._oldest_at,) = self._connection.execute(OLDEST).fetchone()
+            self._oldest_at = self._look_up_oldest()
+            (last,) = self._connection.execute(LAST).fetchone()
+            # Microseconds: a position is never used again, also when the file was empty at a restart
+            self._next = max(last + 1, time.time_ns() // 1000)
             self.begin()
             (self._records,) = self._connection.execute(COUNT).fetchone()
             (self._aside,) = self._connection.execute(COUNT_ASIDE).fetchone()
@@ -142,7 +146,7 @@ class _SpoolSession:
 
     def commit(self) -> None:
         if self._recount:
-            (self._first_at,) = self._connection.execute(OLDEST).fetchone()
+            self._first_at = self._look_up_oldest()
         if self._set_aside:
             (self._aside,) = self._connection.execute(COUNT_ASIDE).fetchone()
         self._connection.execute("COMMIT")
@@ -164,11 +168,13 @@ class _SpoolSession:
         return self._connection.execute(statement, parameters).fetchall()
 
     def append(self, rows: Sequence[tuple[str, float, bytes]]) -> None:
-        added = self._connection.executemany(APPEND, rows).rowcount
+        placed = [(position, *row) for position, row in enumerate(rows, self._next)]
+        self._next += len(rows)
+        added = self._connection.executemany(APPEND, placed).rowcount
         self._change += added
         self._recount = self._recount or added < len(rows)
-        first = min(at for _, at, _ in rows)
-        self._first_at = first if self._first_at is None else min(first, self._first_at)
+        if self._first_at is None:
+            self._first_at = rows[0][1]
 
     def delivered(self, rows: Sequence[tuple[int]]) -> None:
         self._recount = True
@@ -189,3 +195,7 @@ class _SpoolSession:
                 logger.error("spool: record at position %d cannot be read and is set aside: %s", position, error)
                 self.set_aside([(f"cannot be read: {error}", position)])
         return spooled
+
+    def _look_up_oldest(self) -> float | None:
+        row = self._connection.execute(OLDEST).fetchone()
+        return row[0] if row else None

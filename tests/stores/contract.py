@@ -343,12 +343,14 @@ class SpoolContract:
 
     async def test_state_follows(self, store: Spool) -> None:
         assert (store.state().records, store.state().oldest_at) == (0, None)
-        await store.append([record(5), record(3)])
+        await store.append([record(3), record(5)])
         assert (store.state().records, store.state().oldest_at) == (2, 1003.0)
-        first, second = await store.waiting(10)
-        await store.delivered([second.position])
-        assert (store.state().records, store.state().oldest_at) == (1, 1005.0)
+        first, _ = await store.waiting(10)
         await store.delivered([first.position])
+        assert (store.state().records, store.state().oldest_at) == (1, 1005.0)
+        await store.append([record(6)])
+        assert (store.state().records, store.state().oldest_at) == (2, 1005.0)
+        await store.delivered([each.position for each in await store.waiting(10)])
         assert (store.state().records, store.state().oldest_at) == (0, None)
 
     @pytest.mark.parametrize("text", ODD_TEXTS)
