@@ -23,6 +23,7 @@ from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
+from nomad.edge.gruu import Gruus
 from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.locks import Locks
@@ -33,6 +34,7 @@ from nomad.edge.notices import Notices
 from nomad.edge.notices import Parts as NoticeParts
 from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
+from nomad.edge.parties import Parties
 from nomad.edge.policy import Ruleset
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
@@ -328,9 +330,11 @@ class Edge:
             clock=clock,
             new_id=self._names.id,
         )
+        key = nonce_key(config)
+        gruus = Gruus(key, locations=self.locations, own=own, wall=clock.wall, random=self._names.random)
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
-            nonces=NonceSigner(nonce_key(config), lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
+            nonces=NonceSigner(key, lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
             authenticator=Doorkeeper(self.verdicts, self.locks, refusal_s=config.guard.refusal_s, clock=clock),
             clock=clock,
@@ -340,8 +344,8 @@ class Edge:
             Parts(
                 guard=self.guard,
                 auth=auth,
-                registrar=Registrar(sip, locations=self.locations, own=own, clock=clock),
-                locations=self.locations,
+                registrar=Registrar(sip, locations=self.locations, gruus=gruus, own=own, clock=clock),
+                parties=Parties(own, self.locations, gruus),
                 calls=self.calls,
                 subscriptions=self.subscriptions,
                 switchboard=self.switchboard,

@@ -195,6 +195,8 @@ def _registration(registration: Registration, now: float) -> dict[str, Any]:
                 "expires_in_s": max(0, round(binding.expires_at - now)),
                 "q": binding.q,
                 "instance": binding.instance,
+                "reg_id": binding.reg_id,
+                "path": binding.path,
                 "user_agent": binding.user_agent,
             }
             for binding in registration.bindings

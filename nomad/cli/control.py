@@ -40,13 +40,13 @@ def status(admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOp
 def registrations(
     user: UserOption = "", admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Who is registered, from where, for how long."""
+    """Who is registered, from where, since when and for how long, with which phone, by which proxies."""
     found = list(connect(admin, config).registrations(user))
     if as_json:
         print_json(found)
         return
     rows = [_registration_row(each, binding) for each in found for binding in each["bindings"]]
-    headings = ("USER", "EXTENSION", "ADDRESS", "PEER", "EXPIRES IN", "USER AGENT")
+    headings = ("USER", "EXTENSION", "ADDRESS", "PEER", "SINCE", "EXPIRES IN", "USER AGENT", "PATH")
     print_table(headings, rows, empty=f"{user or 'nobody'} is {'not ' if user else ''}registered")
 
 
@@ -150,6 +150,8 @@ def _registration_row(registration: dict[str, Any], binding: dict[str, Any]) -> 
         registration["extension"],
         binding["address"] or binding["contact"],
         f"{binding['transport']} {binding['peer']}",
+        local_short(binding["registered_at"]),
         duration(binding["expires_in_s"]),
         binding["user_agent"],
+        " ".join(binding["path"]),
     )

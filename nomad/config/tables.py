@@ -71,8 +71,8 @@ class Sip(Struct, frozen=True):
     nonce_lifetime_s: int = 300
     """How long a nonce may be used (restart)."""
     nonce_key_file: str = ""
-    """At least 32 random bytes that sign nonces; "" makes a new key at each start (phones see one `stale=true`)
-    (restart)."""
+    """At least 32 random bytes that sign nonces and temporary GRUUs; "" makes a new key at each start (phones see one
+    `stale=true`, and temporary GRUUs given before mean nothing any more) (restart)."""
     min_expires_s: int = 60
     """Shortest registration; shorter ones get 423 (RFC 3261 10.2.8; restart)."""
     max_expires_s: int = 7200

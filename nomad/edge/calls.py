@@ -48,6 +48,14 @@ class Leg:
     contact: str = ""  # its remote target URI
     routes: tuple[str, ...] = ()  # its Record-Route values beyond us, nearest first
     cseq: int = 0  # highest CSeq number seen from it
+    user: str = ""  # whose phone it is, when that is not the person that the call is accounted to
+    target: str = ""  # the contact behind a GRUU in `contact` (RFC 5627), "" when that is none
+    registered: Flow | None = None  # the flow that this contact was registered on when it was looked up
+
+    def refresh(self, contact: str) -> None:
+        """Another remote target (RFC 3261 12.2)."""
+        if contact != self.contact:
+            self.contact, self.target = contact, ""
 
 
 @dataclass(slots=True)
@@ -126,7 +134,7 @@ class Call:
         leg.party = response.get("to") or ""
         contacts = response.contacts
         if contacts:
-            leg.contact = contacts[0].uri_text
+            leg.refresh(contacts[0].uri_text)
         return leg
 
 
@@ -138,6 +146,10 @@ class Hop:
     sender: Leg
     receiver: Leg
     from_caller: bool
+
+    def user_of(self, leg: Leg) -> str:
+        """Whose phone a side is."""
+        return leg.user or self.call.user
 
 
 class CallTable:

@@ -16,15 +16,16 @@ from nomad.edge import loops
 from nomad.edge.accounting import Accountant, Attempted
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
-from nomad.edge.calls import CallTable, Leg
+from nomad.edge.calls import CallTable, Hop, Leg
 from nomad.edge.forwarding import MAX_DIVERSIONS, Onward, target_of, times_diverted
+from nomad.edge.gruu import leads_to_phone
 from nomad.edge.guard import ALLOW, METHODS, Guard, check_sanity
 from nomad.edge.notices import METHODS as NOTICES
 from nomad.edge.notices import Notices
+from nomad.edge.parties import Parties
 from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, decide
 from nomad.edge.proxy import PBX, PHONE, Proxy, Relay
 from nomad.edge.registrar import Registrar
-from nomad.edge.routing import called_party
 from nomad.edge.scanners import Scanners
 from nomad.edge.sides import Incoming
 from nomad.edge.subscriptions import Subscriptions, Way
@@ -32,7 +33,7 @@ from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
-from nomad.ports import Countries, Grant, LocationStore, Signalling, Unavailable
+from nomad.ports import Countries, Grant, Signalling, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import response_to
 from nomad.sip.dialog import pop_own_route
@@ -70,7 +71,7 @@ class Parts:
     guard: Guard
     auth: Authentication
     registrar: Registrar
-    locations: LocationStore
+    parties: Parties
     calls: CallTable
     subscriptions: Subscriptions
     switchboard: Switchboard
@@ -204,14 +205,18 @@ class Dispatcher:
         if request.method in NOTICES:
             await self._notice(incoming, relay, identity, ruleset)
             return
-        number = await self._number_of(request.uri)
+        phone = await self._parts.parties.phone_of(request.uri)
+        number = await self._parts.parties.number_of(request.uri, phone)
         relay.check_cancelled()
         verdict = self._verdict(incoming, identity, number, ruleset)
         if not verdict.allowed:
             await self._refused_by_policy(incoming, identity, number, verdict, policy=ruleset.label)
         switchboard = self._parts.switchboard
         call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.label)
-        await switchboard.call_out(incoming, relay, call, number=number, trunk=self.trunks.for_number(number))
+        if phone is None:
+            await switchboard.call_out(incoming, relay, call, number=number, trunk=self.trunks.for_number(number))
+        else:
+            await switchboard.call_phone(incoming, relay, call, phone)
 
     async def _notice(self, incoming: Incoming, relay: Relay, identity: Identity, ruleset: Ruleset) -> None:
         """A person's request that makes no call: about the person, or about a number that the person may call."""
@@ -223,8 +228,12 @@ class Dispatcher:
         elif method == "PUBLISH":
             raise Reject(403, "This address is not yours", rule="address", why=request.uri.address)
         else:
-            number = await self._number_of(request.uri)
+            phone = await self._parts.parties.phone_of(request.uri)
+            number = await self._parts.parties.number_of(request.uri, phone)
             self._judge(incoming, identity, number, ruleset)
+            if phone is not None:
+                await notices.to_phone(incoming, relay, identity, phone)
+                return
         if method == "REFER":
             await self._judge_transfer(incoming, identity, self._pbx_hosts(), ruleset)
         await notices.to_pbx(incoming, relay, identity, number=number, trunk=self.trunks.for_number(number))
@@ -237,12 +246,7 @@ class Dispatcher:
             self._answer(incoming, 100)
         elif request.method == "PUBLISH":
             raise Reject(405, headers=(("Allow", self._allow),), rule="method", why="PUBLISH from the PBX")
-        called = called_party(request.uri, self._parts.own)
-        name = called.number or called.address
-        user = await self._parts.locations.find(name)
-        if not user:
-            raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=name)
-        registration = await self._parts.locations.get(user)
+        registration, number = await self._parts.parties.called(request.uri)
         relay.check_cancelled()
         if calls:
             ruleset, grant = self.ruleset, registration.grant
@@ -253,7 +257,6 @@ class Dispatcher:
                 ringing = Incoming(incoming.key, request, flow)  # as if the phone had called
                 return await self._judge_forward(response, ringing=ringing, grant=grant, ruleset=ruleset)
 
-            number = called.number or registration.extension
             await self._parts.switchboard.ring(incoming, relay, registration, number, judge=judge)
         else:
             await self._parts.notices.to_phones(incoming, relay, registration)
@@ -261,19 +264,21 @@ class Dispatcher:
     async def _within_call(self, incoming: Incoming, relay: Relay, own_route: Uri | None) -> None:
         request = incoming.request
         hop = self._parts.calls.find(request, own_route)
-        await self._check_sender(incoming, hop.sender, hop.call.user, of=f"call {hop.call.id}")
+        await self._check_sender(incoming, hop.sender, hop.user_of(hop.sender), of=f"call {hop.call.id}")
         self._parts.switchboard.check_session(request)
         if request.method == "REFER" and hop.sender.side == PHONE:
             identity = Identity(hop.call.grant, frozenset())
             await self._judge_transfer(incoming, identity, self._pbx_hosts(hop.receiver), self.ruleset)
         if request.method == "INVITE":
             self._answer(incoming, 100)
+        await self._parts.parties.follow(hop.receiver, hop.user_of(hop.receiver))
         await self._parts.switchboard.carry(incoming, relay, hop)
 
     async def _within_subscription(self, incoming: Incoming, relay: Relay, way: Way) -> None:
         subscription = way.subscription
         if await self._check_sender(incoming, way.sender, subscription.user, of=f"subscription {subscription.id}"):
             self._parts.notices.moved(subscription)
+        await self._parts.parties.follow(way.receiver, subscription.user)
         await self._parts.notices.carry(incoming, relay, way)
 
     # -- steps ---------------------------------------------------------------------------------------------------
@@ -323,7 +328,7 @@ class Dispatcher:
         target = NameAddr.parse(values[0]).uri
         if target.scheme in ("sip", "sips") and target.host in hosts:
             target = Uri.build(target.unescaped_user, self._parts.own.domain)
-        number = await self._number_of(target)
+        number = await self._parts.parties.number_of(target, await self._parts.parties.phone_of(target))
         self._judge(incoming, identity, number, ruleset, direction=Direction.FORWARD)
 
     async def _judge_forward(
@@ -338,7 +343,7 @@ class Dispatcher:
                 return None
             if target.host in self._pbx_hosts():
                 target = Uri.build(target.unescaped_user, self._parts.own.domain)
-            number = await self._number_of(target)
+            number = await self._parts.parties.number_of(target)
             if number == grant.extension:
                 raise Reject(482, rule="forward-loop")
             calls = self._parts.calls
@@ -392,17 +397,6 @@ class Dispatcher:
     @property
     def _allow(self) -> str:
         return ALLOW if self._parts.notices.enabled else ALLOW_CALLS
-
-    async def _number_of(self, uri: Uri) -> str:
-        called = called_party(uri, self._parts.own)
-        if called.number:
-            return called.number
-        user = await self._parts.locations.find(called.address)
-        if user:
-            registration = await self._parts.locations.get(user)
-            if registration.extension:
-                return registration.extension
-        raise Reject(404, rule="unknown-address", why=called.address)
 
     def _verdict(
         self,
@@ -476,7 +470,8 @@ class Dispatcher:
         try:
             caller = self._parts.calls.caller_of(response, flow)
             if caller is not None:
-                self._parts.switchboard.carry_answer(response, caller)
+                side = PHONE if self.trunks.of(flow) is None else PBX
+                self._parts.switchboard.carry_answer(response, caller, side=side)
         except SipError as error:
             log.event(logger, "malformed", level=logging.DEBUG, peer=flow.remote[0], text=error.text)
 
@@ -485,13 +480,27 @@ class Dispatcher:
         try:
             hop = self._parts.calls.find(request, self._pop_own_routes(request))
             if hop.sender.flow == flow or (hop.sender.side == PBX and self.trunks.of(flow) is not None):
-                self._parts.switchboard.carry_ack(request, flow, hop)
+                if leads_to_phone(hop.receiver.contact):
+                    tasks.spawn(self._pass_ack(request, flow, hop), name="ack")
+                else:
+                    self._parts.switchboard.carry_ack(request, flow, hop)
                 return
             why = "not from its side of the call"
         except Reject:
             why = "belongs to no call"
         except SipError as error:
             why = error.text
+        self._drop_ack(flow, why)
+
+    async def _pass_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
+        """Forward the ACK to a phone whose Contact is a GRUU."""
+        try:
+            await self._parts.parties.follow(hop.receiver, hop.user_of(hop.receiver))
+            self._parts.switchboard.carry_ack(request, flow, hop)
+        except (Reject, SipError, Unavailable) as error:
+            self._drop_ack(flow, str(error))
+
+    def _drop_ack(self, flow: Flow, why: str) -> None:
         self._metrics.dropped("ack")
         log.event(logger, "ack-dropped", level=logging.DEBUG, peer=flow.remote[0], why=why)
 

@@ -116,6 +116,18 @@ class Notices:
             subscription.far_flows = tuple(branch.flow for branch in branches)
         await self._relay(incoming, relay, branches, subscription)
 
+    async def to_phone(self, incoming: Incoming, relay: Relay, identity: Identity, registration: Registration) -> None:
+        """Forward a person's MESSAGE to the one phone that it names by a GRUU (RFC 5627); nothing else goes there."""
+        if incoming.request.method != "MESSAGE":
+            raise Reject(405, headers=(("Allow", "INVITE, MESSAGE"),), rule="method", why="to a phone of a person")
+        to_phone = self._parts.sides.phone_to_phone
+        bindings = targets(registration.bindings, self._clock.wall())
+        branches = [
+            to_phone(incoming, identity.grant, each, user=registration.user, branches=len(bindings))
+            for each in bindings
+        ]
+        await self._relay(incoming, relay, branches, None)
+
     async def _relay(
         self,
         incoming: Incoming,
@@ -169,7 +181,7 @@ class Notices:
         leg.party = response.get("to") or ""
         contacts = response.contacts
         if contacts:
-            leg.contact = contacts[0].uri_text
+            leg.refresh(contacts[0].uri_text)
         leg.routes, subscription.subscriber.routes = beyond_us(response, subscription.id)
         learn(subscription, leg)
         granted = response.expires if request.method == "SUBSCRIBE" else REFER_S
@@ -198,7 +210,7 @@ class Notices:
                 return
             contacts = response.contacts
             if contacts:
-                receiver.contact = contacts[0].uri_text
+                receiver.refresh(contacts[0].uri_text)
             if request.method == "SUBSCRIBE" and response.expires is not None:
                 self._last(subscription, response.expires)
 
@@ -215,7 +227,7 @@ class Notices:
         contacts = request.contacts
         moved = bool(contacts) and contacts[0].uri_text != sender.contact
         if contacts:
-            sender.contact = contacts[0].uri_text
+            sender.refresh(contacts[0].uri_text)
         if request.method == "NOTIFY" and sender.tag not in subscription.notifiers:
             sender.party = request.get("from") or ""
             sender.routes = tuple(request.elements("record-route"))

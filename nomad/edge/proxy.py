@@ -52,6 +52,7 @@ class Branch:
     flow: Flow
     side: str  # phone or pbx
     instance: str = ""  # which phone, when it has several flows (RFC 5626)
+    user: str = ""  # whose phone, when the call is accounted to somebody else
 
 
 class Relay:

@@ -1,19 +1,21 @@
 """REGISTER: whose addresses may be bound, storing the bindings, and ending those whose flow ended.
 
-RFC 3261 10.3; what RFC 5626, 3327 and 3608 add is in `outbound.py`.
+RFC 3261 10.3; what RFC 5626, 3327 and 3608 add is in `outbound.py`, RFC 5627 in `gruu.py`.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from nomad import log
 from nomad.clock import Clock
 from nomad.config import Sip
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
-from nomad.edge.outbound import Flows, check_register, lives_on, reply_headers
+from nomad.edge.gruu import GRUU, Gruus
+from nomad.edge.outbound import Flows, check_register, lives_on, reply_headers, supports
 from nomad.edge.policy import Ruleset, find_group
 from nomad.ports import Binding, Conflict, LocationStore, Unavailable
 from nomad.sip.bindings import RegisterLimits, apply_register, contact_headers
@@ -31,9 +33,10 @@ RETRY_AFTER_S = 5
 class Registrar:
     """Applies REGISTER requests of identified people to the location store."""
 
-    def __init__(self, sip: Sip, *, locations: LocationStore, own: OwnAddresses, clock: Clock) -> None:
+    def __init__(self, sip: Sip, *, locations: LocationStore, gruus: Gruus, own: OwnAddresses, clock: Clock) -> None:
         self._sip = sip
         self._locations = locations
+        self._gruus = gruus
         self._own = own
         self._clock = clock
         self._flows = Flows()
@@ -45,6 +48,9 @@ class Registrar:
         address = request.to.uri
         if not identity.owns(address):
             raise Reject(403, "This address is not yours", rule="address", why=address.address)
+        if not request.contact_star:
+            for contact in request.contacts:
+                self._gruus.check_contact(contact.uri, address)
         outbound = check_register(request)
         limits = self._limits(identity, ruleset)
         try:
@@ -54,7 +60,8 @@ class Registrar:
         except Unavailable as error:
             raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why=str(error)) from None
         more = reply_headers(request, flow, outbound=outbound, service_route=self._own.service_route(flow))
-        return contact_headers(bindings, self._clock.wall()) + more
+        gruu = partial(self._gruus.params, identity.user) if supports(request, GRUU) else None
+        return contact_headers(bindings, self._clock.wall(), more=gruu) + more
 
     async def flow_closed(self, flow: Flow) -> None:
         """End the registrations that lived on a connection."""

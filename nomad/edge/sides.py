@@ -5,7 +5,7 @@ Decides nothing about who may ask what; what changes in every forwarded request 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nomad.config import Config
 from nomad.edge.calls import Leg
@@ -77,11 +77,15 @@ class Sides:
             token=token,
             uri=str(Uri.build(number, trunk.uri.host, trunk.uri.port)),
         )
+        self._vouch(forwarded, grant, request)
+        return forwarded
+
+    def _vouch(self, forwarded: Request, grant: Grant, request: Request) -> None:
+        """Put our assertion of who asks in the place of what the phone claimed (RFC 3325)."""
         strip_untrusted(forwarded)
         remove_own_credentials(forwarded, self._config.domain)
         name = grant.extension or request.from_.uri.unescaped_user
         forwarded.add("p-asserted-identity", asserted_identity(grant.display_name, name, self._config.domain))
-        return forwarded
 
     def onward(self, incoming: Incoming, number: str, *, trunk: Trunk, flow: Flow, token: str) -> Request:
         """A PBX's call as a PBX gets it when a phone sends it on to another number."""
@@ -103,18 +107,27 @@ class Sides:
         hide_identity(forwarded)
         return Branch(forwarded, binding.flow, PHONE, binding.instance if binding.reg_id else "")
 
+    def phone_to_phone(
+        self, incoming: Incoming, grant: Grant, binding: Binding, *, user: str, token: str = "", branches: int = 1
+    ) -> Branch:
+        """A member's request as one of so many phones of another member, `user`, gets it: with our assertion only."""
+        branch = self.to_phone(incoming, binding, token=token, branches=branches)
+        self._vouch(branch.request, grant, incoming.request)
+        hide_identity(branch.request)
+        return replace(branch, user=user)
+
     def within(self, request: Request, flow: Flow, *, sender: Leg, receiver: Leg, token: str = "") -> Request:
         """A request within a dialog as its other side gets it; `token` asks for a Record-Route.
 
         A phone's goes to the remote target by the route of the dialog, whatever the phone wrote there: its Request-URI
         and Route were never judged by the policy, and a PBX may well follow them.
         """
+        target = receiver.target
         if sender.side != PHONE or not receiver.contact:
-            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, token=token)
+            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, token=token, uri=target)
         else:
-            forwarded = self._proxy.copy(
-                request, source=flow, destination=receiver.flow, token=token, uri=receiver.contact
-            )
+            target = target or receiver.contact
+            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, token=token, uri=target)
             forwarded.remove("route")
             for route in receiver.routes:
                 forwarded.add("route", route)

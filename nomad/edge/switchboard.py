@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from nomad import log, tasks
 from nomad.clock import Clock
@@ -26,7 +27,7 @@ from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retr
 from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
-from nomad.ports import Grant, Registration, Unavailable
+from nomad.ports import Binding, Grant, Registration, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import new_request
 from nomad.sip.errors import Reject
@@ -131,14 +132,8 @@ class Switchboard:
 
         `judge` says where a phone may send the call on to: that number rings in its place, one for each call.
         """
-        request, grant = incoming.request, registration.grant
-        now = self._clock.wall()
-        bindings = targets(registration.bindings, now)
-        if not bindings or grant is None:
-            raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=registration.user)
-        bindings = takers(bindings, request.body)
-        if not bindings:
-            raise Reject(488, "No phone of this person takes such media", rule="media", why=registration.user)
+        request = incoming.request
+        grant, bindings = self._phones(registration, request)
         sessions.bound(request, grant.idle_timeout_s, self._config.sip.min_session_expires_s)
         call = Call(
             id=self._new_id(),
@@ -148,7 +143,7 @@ class Switchboard:
             caller_address=request.from_.uri.address,
             callee_address=f"{number}@{self._config.domain}",
             number_class="internal",
-            started_at=now,
+            started_at=self._clock.wall(),
             multi=self._calls.family(request),
             caller=calling_leg(PBX, request, incoming.flow),
             peer=bindings[0].flow.remote[0],
@@ -168,20 +163,59 @@ class Switchboard:
                 if branch is not None:
                     login = self._logins.sign(branch.request, branch.flow, self._onward[call.id].trunk)
                 return branch
+            return await next_flow(response, failed)
+
+        to_phone = partial(self._sides.to_phone, incoming, token=call.id, branches=len(bindings))
+        next_flow = self._next_flow(registration, bindings, to_phone)
+        branches = [to_phone(binding) for binding in bindings]
+        self._calls.open(call)
+        await self._set_up(incoming, relay, call, branches, retry=retry)
+
+    async def call_phone(self, incoming: Incoming, relay: Relay, call: Call, registration: Registration) -> None:
+        """Forward a member's INVITE to the one phone that it names by a GRUU (RFC 5627), of this or another member."""
+        try:
+            _, bindings = self._phones(registration, incoming.request)
+            to_phone = partial(
+                self._sides.phone_to_phone,
+                incoming,
+                call.grant,
+                user=registration.user,
+                token=call.id,
+                branches=len(bindings),
+            )
+            branches = [to_phone(binding) for binding in bindings]
+        except Reject as reject:
+            await self._close(call, status=reject.status, cause="User-Error", rule=reject.rule, reason=reject.reason)
+            raise
+        next_flow = self._next_flow(registration, bindings, to_phone)
+        await self._set_up(incoming, relay, call, branches, retry=next_flow)
+
+    def _phones(self, registration: Registration, request: Request) -> tuple[Grant, list[Binding]]:
+        """Who is called, and which phones ring. Raises `Reject` when there are none."""
+        bindings = targets(registration.bindings, self._clock.wall())
+        if not bindings or registration.grant is None:
+            raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=registration.user)
+        bindings = takers(bindings, request.body)
+        if not bindings:
+            raise Reject(488, "No phone of this person takes such media", rule="media", why=registration.user)
+        return registration.grant, bindings
+
+    def _next_flow(
+        self, registration: Registration, bindings: list[Binding], to_phone: Callable[[Binding], Branch]
+    ) -> Retry:
+        """What rings in the place of a phone whose flow is gone: its next one (RFC 5626 5.3.1)."""
+        spares = other_flows(registration.bindings, bindings, self._clock.wall())
+
+        async def next_flow(response: Response | None, failed: Branch) -> Branch | None:
             spare = next((each for each in spares if each.instance == failed.instance), None)
-            if spare is None:
+            if spare is None or (response is not None and response.status != FLOW_FAILED):
                 return None
             spares.remove(spare)
-            branch = self._sides.to_phone(incoming, spare, token=call.id, branches=len(bindings))
+            branch = to_phone(spare)
             branch.request.body = failed.request.body
             return branch
 
-        spares = other_flows(registration.bindings, bindings, now)
-        branches = [
-            self._sides.to_phone(incoming, binding, token=call.id, branches=len(bindings)) for binding in bindings
-        ]
-        self._calls.open(call)
-        await self._set_up(incoming, relay, call, branches, retry=retry)
+        return next_flow
 
     async def _send_on(
         self, incoming: Incoming, call: Call, failed: Branch, response: Response, judge: Judge
@@ -281,6 +315,7 @@ class Switchboard:
             )
         if response.has("record-route"):
             leg.routes, call.caller.routes = beyond_us(response, call.id)
+        leg.user = branch.user
         if response.status < 200:
             if call.state is CallState.TRYING:
                 call.state = CallState.RINGING
@@ -295,7 +330,7 @@ class Switchboard:
                 self._pays(call, onward)
         self._calls.answered(call, leg.tag, self._clock.wall())
         self._calls.expect_refresh(call, self._until(interval))
-        if branch.side == PHONE:
+        if branch.side == PHONE and call.direction == "in":
             call.peer = branch.flow.remote[0]
         self._metrics.call_setup_seconds(self._clock.monotonic() - started)
         await self._accountant.started(call)
@@ -311,7 +346,7 @@ class Switchboard:
         forwarded = self._sides.within(request, incoming.flow, sender=hop.sender, receiver=hop.receiver)
         contacts = request.contacts
         if contacts and request.method in ("INVITE", "UPDATE"):
-            hop.sender.contact = contacts[0].uri_text  # target refresh (RFC 3261 12.2)
+            hop.sender.refresh(contacts[0].uri_text)
         ending = None
         if request.method == "BYE" and call.state is CallState.ANSWERED and self._is_answered_dialog(hop):
             ending = self._close(call, status=200, cause="User-Request")
@@ -320,7 +355,7 @@ class Switchboard:
             guard_identity(response, branch.side)
             if 200 <= response.status < 300 and request.method in sessions.REFRESHING:
                 if response.contacts:
-                    hop.receiver.contact = response.contacts[0].uri_text
+                    hop.receiver.refresh(response.contacts[0].uri_text)
                 self._calls.expect_refresh(call, self._until(sessions.agree(request, response)))
 
         receiver = hop.receiver
@@ -336,9 +371,9 @@ class Switchboard:
         forwarded = self._sides.within(request, flow, sender=hop.sender, receiver=hop.receiver)
         self._signalling.forward(forwarded, hop.receiver.flow)
 
-    def carry_answer(self, response: Response, caller: Leg) -> None:
-        """Forward a 2xx that has no transaction here any more to the caller of its call."""
-        guard_identity(response, PBX if caller.side == PHONE else PHONE)
+    def carry_answer(self, response: Response, caller: Leg, *, side: str) -> None:
+        """Forward a 2xx that has no transaction here any more, from a phone or a PBX, to the caller of its call."""
+        guard_identity(response, side)
         response.pop_first("via")
         self._signalling.forward(response, caller.flow)
 
@@ -371,7 +406,7 @@ class Switchboard:
         sender.cseq += 1
         request = new_request(
             "BYE",
-            to.contact,
+            to.target or to.contact,
             from_=sender.party,
             to=to.party,
             call_id=call.call_id,

@@ -5,7 +5,7 @@ Pure. Does not store anything and does not check who asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,7 +22,8 @@ MAX_PATHS: Final = 10
 MAX_PATH_CHARS: Final = 512
 MAX_USER_AGENT_CHARS: Final = 120
 NEVER_TOO_BRIEF_S: Final = 3600  # RFC 3261 10.3 step 7: 423 is for less than an hour only
-KNOWN_PARAMS: Final = frozenset({"expires", "q", "+sip.instance", "reg-id"})
+# What has a field of its own, and what only a registrar says (RFC 5627 5.1: ignored)
+KNOWN_PARAMS: Final = frozenset({"expires", "q", "+sip.instance", "reg-id", "pub-gruu", "temp-gruu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def apply_register(
     """The bindings after a REGISTER, all or nothing. Raises `Reject` or `SipError`.
 
     `now` is Unix seconds; expired bindings are left out. Without Contact nothing changes (a query). All addresses of a
-    person share the bindings, so that a phone that registers two of them rings once.
+    person are one address of record, of which they are aliases (RFC 3261 10.3 step 5 leaves the canonical form to the
+    registrar): a phone that registers two of them rings once, and `Contact: *` on any removes every binding.
     """
     kept = [binding for binding in current if binding.expires_at > now]
     allowed = max(limits.max_bindings, len(kept))  # who has too many already may still refresh them
@@ -96,8 +98,13 @@ def apply_register(
     return (*kept, *added)
 
 
-def contact_headers(bindings: Iterable[Binding], now: float) -> list[tuple[str, str]]:
-    """Contact headers of the 200 to a REGISTER: every binding and how long it still lasts (RFC 3261 10.3 step 8)."""
+def contact_headers(
+    bindings: Iterable[Binding], now: float, *, more: Callable[[Binding], str] | None = None
+) -> list[tuple[str, str]]:
+    """Contact headers of the 200 to a REGISTER: every binding and how long it still lasts (RFC 3261 10.3 step 8).
+
+    `more` gives further parameters of a contact, as they are written.
+    """
     headers = []
     for binding in bindings:
         if binding.expires_at <= now:
@@ -110,6 +117,8 @@ def contact_headers(bindings: Iterable[Binding], now: float) -> list[tuple[str, 
         if binding.reg_id:
             value += f";reg-id={binding.reg_id}"
         value += format_params({name: param or None for name, param in binding.params})
+        if more is not None:
+            value += more(binding)
         headers.append(("Contact", value))
     return headers
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from nomad.cli.times import local_short
 from tests.admin.console import ListConsole
 from tests.cli.conftest import Nomad
 from tests.stores.samples import registration
@@ -23,7 +24,18 @@ async def test_status(nomad: Nomad) -> None:
 async def test_registrations(nomad: Nomad, console: ListConsole) -> None:
     ran = await nomad("registrations")
     lines = ran.out.splitlines()
-    assert lines[0].split() == ["USER", "EXTENSION", "ADDRESS", "PEER", "EXPIRES", "IN", "USER", "AGENT"]
+    assert lines[0].split() == [
+        "USER",
+        "EXTENSION",
+        "ADDRESS",
+        "PEER",
+        "SINCE",
+        "EXPIRES",
+        "IN",
+        "USER",
+        "AGENT",
+        "PATH",
+    ]
     assert lines[1].split()[:5] == ["alice", "1001", "alice@inria.example", "udp", "192.0.2.1:1025"]
     assert len(lines) == 3
     assert [each["user"] for each in json.loads((await nomad("registrations", "--json")).out)] == ["alice", "bob"]
@@ -34,6 +46,19 @@ async def test_registrations(nomad: Nomad, console: ListConsole) -> None:
     console.registered = []
     assert (await nomad("registrations")).err == "nobody is registered\n"
     assert (await nomad("registrations", "-u", "zoe")).err == "zoe is not registered\n"
+
+
+async def test_registrations_show_since_when_with_what_and_by_which_path(nomad: Nomad, console: ListConsole) -> None:
+    found = console.registered[0]
+    path = ("<sip:p1.example;lr;ob>", "<sip:p2.example;lr>")
+    phone = replace(found.bindings[0], path=path, registered_at=1_800_000_000.0, user_agent="Phone/1.0", reg_id=2)
+    console.registered = [replace(found, bindings=(phone,))]
+    line = (await nomad("registrations")).out.splitlines()[1]
+    for text in (local_short(1_800_000_000.0), "Phone/1.0", " ".join(path)):
+        assert text in line
+    (shown,) = json.loads((await nomad("registrations", "--json")).out)[0]["bindings"]
+    assert (shown["registered_at"], shown["user_agent"], shown["reg_id"]) == (1_800_000_000.0, "Phone/1.0", 2)
+    assert shown["path"] == list(path)
 
 
 async def test_registrations_come_in_pages(nomad: Nomad, console: ListConsole, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from nomad.clock import Clock
 from nomad.config import Sip
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
+from nomad.edge.gruu import Gruus
 from nomad.edge.policy import compile_policy
 from nomad.edge.registrar import SAVE_ATTEMPTS, Registrar
 from nomad.ports import Conflict, Grant, Registration, Unavailable
@@ -60,7 +61,9 @@ class RacingLocations(MemoryLocations):
 
 
 def make(locations: MemoryLocations) -> Callable[..., Awaitable[list[tuple[str, str]]]]:
-    registrar = Registrar(Sip(), locations=locations, own=OWN, clock=StoppedClock())
+    clock = StoppedClock()
+    gruus = Gruus(b"k" * 32, locations=locations, own=OWN, wall=clock.wall, random=bytes)
+    registrar = Registrar(Sip(), locations=locations, gruus=gruus, own=OWN, clock=clock)
 
     async def run(request: Request, port: int = 5060, identity: Identity = ALICE) -> list[tuple[str, str]]:
         return await registrar.register(request, flow(port), identity, RULES)

@@ -24,6 +24,7 @@ from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import Call, CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
+from nomad.edge.gruu import Gruus
 from nomad.edge.guard import Guard
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.locks import Locks
@@ -32,6 +33,7 @@ from nomad.edge.nonce import NonceSigner
 from nomad.edge.notices import Notices
 from nomad.edge.notices import Parts as NoticeParts
 from nomad.edge.offers import Offers
+from nomad.edge.parties import Parties
 from nomad.edge.policy import Ruleset, compile_policy
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
@@ -247,15 +249,15 @@ class Rig:
             metrics=self.metrics,
             new_id=name,
         )
-        self.nonces = NonceSigner(
-            b"k" * 32, lifetime_s=config.sip.nonce_lifetime_s, random=lambda size: bytes.fromhex(name())[-size:]
-        )
         self.notices = Notices(
             config.events,
             NoticeParts(sides, logins, self.proxy, self.subscriptions, self.live_calls),
             clock=clock,
             new_id=name,
         )
+        random: Callable[[int], bytes] = lambda size: bytes.fromhex(name())[-size:].rjust(size)  # noqa: E731 - as above
+        self.nonces = NonceSigner(b"k" * 32, lifetime_s=config.sip.nonce_lifetime_s, random=random)
+        gruus = Gruus(b"k" * 32, locations=self.locations, own=own, wall=clock.wall, random=random)
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), config.sip.digest_qop),
             nonces=self.nonces,
@@ -268,8 +270,8 @@ class Rig:
             Parts(
                 guard=self.guard,
                 auth=auth,
-                registrar=Registrar(config.sip, locations=self.locations, own=own, clock=clock),
-                locations=self.locations,
+                registrar=Registrar(config.sip, locations=self.locations, gruus=gruus, own=own, clock=clock),
+                parties=Parties(own, self.locations, gruus),
                 calls=self.calls,
                 subscriptions=self.subscriptions,
                 switchboard=self.switchboard,

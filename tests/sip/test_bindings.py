@@ -50,8 +50,9 @@ def apply(
     now: float = NOW,
     flow: Flow = FLOW,
     limits: RegisterLimits = LIMITS,
+    address: str = "alice@example.com",
 ) -> tuple[Binding, ...]:
-    return apply_register(current, request, now=now, flow=flow, limits=limits, address="alice@example.com")
+    return apply_register(current, request, now=now, flow=flow, limits=limits, address=address)
 
 
 def rejected(request: Request, current: tuple[Binding, ...] = (), *, flow: Flow = FLOW) -> Reject:
@@ -179,6 +180,14 @@ def test_a_star_removes_everything() -> None:
     bindings = apply(register(PHONE, "<sip:alice@192.168.1.11>"))
     assert apply(register("*", cseq=2, expires="0"), bindings) == ()
     assert apply(register("*", call_id="reg-2", expires="0"), bindings) == ()
+
+
+def test_all_addresses_of_a_person_are_one_address_of_record() -> None:
+    other = "<sip:1001@192.168.1.11>"
+    bindings = apply(register(other, call_id="reg-2"), apply(register(PHONE)), address="1001@example.com")
+    assert {binding.address for binding in bindings} == {"alice@example.com", "1001@example.com"}
+    assert len(contact_headers(bindings, NOW)) == 2  # the 200 lists them all, whichever was registered (step 8)
+    assert apply(register("*", call_id="reg-3", expires="0"), bindings) == ()
 
 
 @pytest.mark.parametrize("expires", [None, "1", "3600", "soon"])

@@ -1,0 +1,176 @@
+"""GRUUs: given with a registration, they reach that phone and no other (RFC 5627)."""
+
+from __future__ import annotations
+
+from nomad.sip.headers import NameAddr
+from nomad.sip.message import Response
+from tests.harness.peers import DOMAIN, SDP, Phone, dialog_of_callee, dialog_of_caller
+from tests.harness.rig import Rig, on_rig
+
+
+async def register(
+    phone: Phone, instance: str, *, contact: str = "", call_id: str = "", status: int = 200, expires: int = 600
+) -> Response:
+    request = phone.make("REGISTER", f"sip:{DOMAIN}", call_id=call_id, headers=[("expires", str(expires))])
+    contact = contact or f"sip:{phone.user}@{phone.host}"
+    request.set("contact", f'<{contact}>;+sip.instance="<urn:uuid:{instance}>"')
+    request.add("supported", "gruu")
+    await phone.login(request)
+    return await phone.response(status)
+
+
+def gruus(answer: Response, instance: str) -> tuple[str, str]:
+    """The public and the temporary GRUU of a phone."""
+    (mine,) = [each for each in map(NameAddr.parse, answer.elements("contact")) if instance in str(each)]
+    return mine.params["pub-gruu"] or "", mine.params["temp-gruu"] or ""
+
+
+@on_rig()
+async def test_nothing_for_who_does_not_ask(rig: Rig) -> None:
+    phone = rig.phone("bob")
+    await register(phone, "1")
+    assert "gruu" not in ((await phone.register()).get("contact") or "")
+
+
+@on_rig()
+async def test_the_pbx_reaches_one_phone_of_several(rig: Rig) -> None:
+    desk, soft = rig.phone("bob"), rig.phone("bob")
+    await register(desk, "desk")
+    public, temporary = gruus(await register(soft, "soft"), "soft")
+    assert public == f"sip:bob@{DOMAIN};gr=urn:uuid:soft"
+    for uri in (public, temporary):
+        rig.pbx.invite("", uri=uri)
+        invite = await soft.request("INVITE")
+        assert invite.uri_text == f"sip:bob@{soft.host}"
+        soft.reply(invite, 486)
+        await rig.pbx.response(486)
+        await desk.quiet()
+    assert [cdr.user for cdr in rig.cdrs.records.values()] == ["bob", "bob"]
+
+
+@on_rig()
+async def test_gruus_that_lead_nowhere(rig: Rig) -> None:
+    phone = rig.phone("bob")
+    public, temporary = gruus(await register(phone, "1", call_id="one"), "1")
+    await register(phone, "1", call_id="two")
+    rig.pbx.invite("", uri=temporary)
+    await rig.pbx.response(404)
+    rig.pbx.invite("", uri=public.replace("uuid:1", "uuid:2"))
+    await rig.pbx.response(480)
+    await register(phone, "1", expires=0)
+    rig.pbx.invite("", uri=public)
+    await rig.pbx.response(480)
+    await phone.quiet()
+
+
+@on_rig()
+async def test_a_gruu_cannot_be_registered(rig: Rig) -> None:
+    bob, alice = rig.phone("bob"), rig.phone("alice")
+    public, temporary = gruus(await register(bob, "1"), "1")
+    for contact in (public, temporary, f"sip:alice@{DOMAIN}"):
+        await register(alice, "2", contact=contact, status=403)
+    assert (await rig.locations.get("alice")).bindings == ()
+
+
+@on_rig()
+async def test_a_phone_calls_one_phone_of_another_person(rig: Rig) -> None:
+    desk, soft, caller = rig.phone("bob"), rig.phone("bob"), rig.phone("alice")
+    await register(desk, "desk")
+    public, _ = gruus(await register(soft, "soft"), "soft")
+    sent = await caller.invite("", uri=public, headers=[("p-asserted-identity", "<sip:boss@x>"), ("privacy", "none")])
+    invite = await soft.request("INVITE")
+    assert not invite.has("proxy-authorization")
+    assert invite.get_all("p-asserted-identity") == [f'"Alice" <sip:1001@{DOMAIN}>']
+    answered = soft.reply(invite, 200, body=SDP)
+    answer = await caller.response(200)
+    ends = dialog_of_caller(sent, answer), dialog_of_callee(invite, answered)
+    caller.send(ends[0].request("ACK", caller.via()))
+    await soft.request("ACK")
+    await desk.quiet()
+    assert (rig.call().user, rig.call().number, rig.call().direction) == ("alice", "1002", "out")
+    # the callee moves: who it is, is proven by bob's credentials, not alice's
+    soft.move(("203.0.113.77", 5060))
+    soft.send(bye := ends[1].request("BYE", soft.via()))
+    challenge = await soft.response(407)
+    soft.send(soft.answer_challenge(bye, challenge))
+    caller.reply(await caller.request("BYE"), 200)
+    await soft.response(200)
+    assert rig.calls.live == 0
+    await rig.pbx.quiet()
+
+
+@on_rig()
+async def test_the_policy_judges_a_call_to_a_gruu(rig: Rig) -> None:
+    bob, caller = rig.phone("bob"), rig.phone("alice")
+    public, temporary = gruus(await register(bob, "1"), "1")
+    for _ in range(2):
+        await caller.invite("", uri=temporary)
+        bob.reply(await bob.request("INVITE"), 180)
+        await caller.response(180)
+    await caller.invite("", uri=public)
+    assert (await caller.response(403)).reason
+    await bob.quiet()
+
+
+@on_rig()
+async def test_a_call_to_a_phone_that_takes_no_such_media_is_accounted_as_failed(rig: Rig) -> None:
+    bob, caller = rig.phone("bob", transport="wss"), rig.phone("alice")
+    public, _ = gruus(await register(bob, "1"), "1")
+    await caller.invite("", uri=public)
+    await caller.response(488)
+    assert [(cdr.user, cdr.status) for cdr in rig.cdrs.records.values()] == [("alice", 488)]
+    assert rig.calls.live == 0
+
+
+@on_rig()
+async def test_a_gruu_as_contact_is_kept_and_followed_within_the_call(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    public, _ = gruus(await register(phone, "1"), "1")
+    request = phone.make("INVITE", f"sip:1000@{DOMAIN}", body=SDP)
+    request.set("contact", f"<{public}>")
+    sent = await phone.login(request)
+    invite = await rig.pbx.request("INVITE")
+    assert invite.contacts[0].uri_text == public
+    answered = rig.pbx.reply(invite, 200, body=SDP)
+    answer = await phone.response(200)
+    phone.send(dialog_of_caller(sent, answer).request("ACK", phone.via()))
+    await rig.pbx.request("ACK")
+    far = dialog_of_callee(invite, answered)
+    phone.move(("203.0.113.9", 40_000))  # registers again from elsewhere, and says nothing within the call
+    await register(phone, "1")
+    rig.pbx.send(far.request("INFO", rig.pbx.via()))
+    info = await phone.request("INFO")
+    assert info.uri_text == f"sip:alice@{phone.host}"
+    phone.reply(info, 200)
+    await rig.pbx.response(200)
+    await rig.console.hangup(rig.call().id)
+    assert (await phone.request("BYE")).uri_text == f"sip:alice@{phone.host}"
+
+
+@on_rig()
+async def test_the_first_ack_reaches_a_phone_that_answered_with_a_gruu(rig: Rig) -> None:
+    phone = rig.phone("bob")
+    public, _ = gruus(await register(phone, "1"), "1")
+    sent = rig.pbx.invite("1002")
+    phone.reply(await phone.request("INVITE"), 200, contact=f"<{public}>")
+    answer = await rig.pbx.response(200)
+    assert answer.contacts[0].uri_text == public
+    rig.pbx.send(dialog_of_caller(sent, answer).request("ACK", rig.pbx.via()))
+    assert (await phone.request("ACK")).uri_text == f"sip:bob@{phone.host}"
+
+
+@on_rig()
+async def test_a_message_to_a_gruu_reaches_that_phone_and_nothing_else_goes_there(rig: Rig) -> None:
+    desk, soft, caller = rig.phone("bob"), rig.phone("bob"), rig.phone("alice")
+    await register(desk, "desk")
+    public, temporary = gruus(await register(soft, "soft"), "soft")
+    await caller.login(caller.make("MESSAGE", temporary))
+    message = await soft.request("MESSAGE")
+    assert message.get_all("p-asserted-identity") == [f'"Alice" <sip:1001@{DOMAIN}>']
+    soft.reply(message, 200)
+    await caller.response(200)
+    await caller.login(caller.make("SUBSCRIBE", public, headers=[("event", "dialog")]))
+    await caller.response(405)
+    await desk.quiet()
+    await soft.quiet()
+    await rig.pbx.quiet()
