@@ -24,6 +24,7 @@ PARTS = {
     "outage": (*CHAIN, "cc"),
     "delay": (*CHAIN, "cc"),
     "memory": CHAIN,
+    "radius": (*SIPP, "slapd", "freeradius", "cc"),
 }
 NOT_QUICK = ("memory",)
 

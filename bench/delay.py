@@ -33,7 +33,7 @@ def measure(setting: Setting) -> Result:
             makers: dict[str, Callable[[], Edge]] = {
                 f"kamailio, {count} workers": _kamailio(setting, proxy, pbx, count) for count in workers
             }
-            makers["nomad"] = _nomad(setting, proxy, pbx)
+            makers["nomad"] = nomad(setting, proxy, pbx)
             for scenario in scenarios:
                 rates = {}
                 for name, make in makers.items():
@@ -41,7 +41,7 @@ def measure(setting: Setting) -> Result:
                     if delay_s and name != "nomad":
                         count = int(name.split()[1])
                         first = min(first, 0.7 * count / delay_s / ROUND_TRIPS[scenario])
-                    rates[name] = _highest(setting, make, scenario, first)
+                    rates[name] = highest(setting, make, scenario, first)
                     setting.say(f"{delay_s * 1000:g} ms of RADIUS delay, {scenario}, {name}: {rates[name]:.0f}/s")
                 ours = rates["nomad"]
                 result[f"{scenario}, {delay_s * 1000:g} ms"] = {
@@ -63,7 +63,7 @@ def _kamailio(setting: Setting, proxy: DelayProxy, pbx: Pbx, workers: int) -> Ca
     return make
 
 
-def _nomad(setting: Setting, proxy: DelayProxy, pbx: Pbx) -> Callable[[], Edge]:
+def nomad(setting: Setting, proxy: DelayProxy, pbx: Pbx) -> Callable[[], Edge]:
     def make() -> Edge:
         edge = Nomad(_fresh(setting, "nomad"), pbx.address, radius=proxy.ports["nomad"])
         setting.caller.run(edge.port, Load("register", 100, 1), {})
@@ -77,7 +77,7 @@ def _fresh(setting: Setting, name: str) -> Path:
     return setting.folder / "delay" / f"{name}-{number}"
 
 
-def _highest(setting: Setting, make: Callable[[], Edge], scenario: str, first: float) -> float:
+def highest(setting: Setting, make: Callable[[], Edge], scenario: str, first: float) -> float:
     """The highest clean rate, to an eighth; each try that was not clean ends the edge, whose queues may be full."""
     seconds = 2.0 if setting.quick else 4.0
     low, high, rate = 0.0, 0.0, first

@@ -58,7 +58,13 @@ def save(name: str, results: Mapping[str, Any]) -> Path:
 
 def show(console: Console, results: Mapping[str, Any]) -> None:
     """Every part that was measured."""
-    for name, table in (("alone", _alone), ("chain", _chain), ("delay", _delay), ("outage", _outage)):
+    for name, table in (
+        ("alone", _alone),
+        ("chain", _chain),
+        ("delay", _delay),
+        ("outage", _outage),
+        ("radius", _radius),
+    ):
         if name in results:
             console.print(table(results[name]))
     if "chain" in results:
@@ -146,6 +152,26 @@ def _outage(part: Mapping[str, Any]) -> Table:
     )
     for words, read in rows:
         table.add_row(words, read(part["kamailio"]), read(part["nomad"]))
+    return table
+
+
+def _radius(part: Mapping[str, Any]) -> Table:
+    table = Table("", "measured", "limit", title="RADIUS, CPU us and operations per second")
+    limits, checks, accounting = part["limits"], part["checks"], part["accounting"]
+    table.add_row("client, one exchange, us", _of(checks["ldif"]["client_us"]), f"at most {limits['client_us']:.0f}")
+    for name, each in checks.items():
+        least = limits["cold_per_s" if "uncached" in name else "warm_per_s"]
+        table.add_row(f"server, {name}, us", _of(each["server_us"]), "")
+        table.add_row(f"server, {name}, checks/s and core", str(each["per_s_and_core"]), f"at least {least:.0f}")
+    for key, words in (
+        ("spool_per_s", "edge's spool, durable records/s"),
+        ("server_per_s", "server, durable records/s"),
+    ):
+        table.add_row(words, str(accounting[key]), f"at least {accounting['limit_per_s']:.0f}")
+    table.add_row("login from a remembered verdict, us", str(part["remembered_us"]), "")
+    rates = ", ".join(f"{rate} at {delay}" for delay, rate in part["latency"]["registrations_per_s"].items())
+    table.add_row("authenticated registrations/s", rates, "")
+    table.add_row("ratio of these", str(part["latency"]["ratio"]), "about 1")
     return table
 
 
