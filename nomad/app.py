@@ -12,6 +12,7 @@ from typing import Any
 from nomad import __version__, log, tasks
 from nomad import config as configuration
 from nomad.admin.app import AdminServer
+from nomad.alarm.desk import AlarmDesk
 from nomad.alarm.firewall import Firewall
 from nomad.clock import Clock
 from nomad.config import Config, ConfigError, Radius, parse_listen, secret, split_host_port
@@ -25,6 +26,7 @@ from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.gruu import Gruus
 from nomad.edge.guard import FORGIVEN_S, Guard
+from nomad.edge.habits import Habits
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
@@ -45,6 +47,7 @@ from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
+from nomad.edge.warden import Force, Warden
 from nomad.inputs import (
     identify,
     inside_addresses,
@@ -82,11 +85,17 @@ from nomad.transport.tls import client_context
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 32.0
+LEARN_S = 60 * 86_400.0  # habits come from the call records of so long
+LEARN_CALLS = 100_000  # and from the newest of them
+LEARN_PAGE = 2000
 CALL_LIMIT_S = 24 * 3600.0  # a call restored after a crash whose ends never hang up
 
 
 class Edge:
     """One running edge."""
+
+    dispatcher: Dispatcher
+    housekeeping: Housekeeping
 
     def __init__(self, config: Config, *, config_path: Path | None = None, clock: Clock | None = None) -> None:
         self.config = self._started_with = config
@@ -161,6 +170,8 @@ class Edge:
         self.dispatcher.trunks = trunks
         self.dispatcher.scanners = scanners
         self.dispatcher.countries = countries
+        self.habits.table = config.fraud
+        self.habits.timezone = ruleset.timezone
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
         self.notices.configure(config.events)
         self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
@@ -209,20 +220,10 @@ class Edge:
         if not restored:
             await self.accountant.node("Accounting-On")
         await self._open_endpoint(trunks, ruleset)
-        self.orders = Orders(
-            calls=self.calls,
-            switchboard=self.switchboard,
-            accountant=self.accountant,
-            locations=self.locations,
-            domains=config.domains,
-            recorder=self.auditor,
-            forget=self.verdicts.forget,
-            drop=self.notices.drop,
-            amend=self.verdicts.amend,
-        )
         self._jobs = [
             asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
+            asyncio.create_task(self._learn(), name="habits"),
         ]
         self._closers.append(self._end_jobs)
         self.disconnect_address = await self.radius.listen(self.orders, self._clock)
@@ -332,11 +333,29 @@ class Edge:
         )
         key = nonce_key(config)
         gruus = Gruus(key, locations=self.locations, own=own, wall=clock.wall, random=self._names.random)
+        self.orders = Orders(
+            calls=self.calls,
+            switchboard=self.switchboard,
+            accountant=self.accountant,
+            locations=self.locations,
+            domains=config.domains,
+            recorder=self.auditor,
+            forget=self.verdicts.forget,
+            drop=self.notices.drop,
+            amend=self.verdicts.amend,
+        )
+        self._open_warden()
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
             nonces=NonceSigner(key, lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=Doorkeeper(self.verdicts, self.locks, refusal_s=config.guard.refusal_s, clock=clock),
+            authenticator=Doorkeeper(
+                self.verdicts,
+                self.locks,
+                refusal_s=config.guard.refusal_s,
+                clock=clock,
+                refused=self.warden.refused_login,
+            ),
             clock=clock,
             metrics=self.metrics,
         )
@@ -354,6 +373,7 @@ class Edge:
                 accountant=self.accountant,
                 usage=self.usage,
                 own=own,
+                warden=self.warden,
             ),
             ruleset,
             trunks,
@@ -379,6 +399,31 @@ class Edge:
         )
         self.endpoint.handler = self.dispatcher
         pending.hand_over(self.dispatcher)
+
+    def _open_warden(self) -> None:
+        config = self.config
+        desk = AlarmDesk(config, failed=self.metrics.store_failure)
+        desk.start()
+        self._closers.append(desk.stop)
+        self.habits = Habits(config.fraud, self.usage.timezone)
+        force = Force(self.locks, self.calls, self.orders, self.switchboard, self.auditor, desk)
+        self.warden = Warden(self.habits, force, clock=self._clock, metrics=self.metrics)
+        self.accountant.watch = self.warden.call_ended
+
+    async def _learn(self) -> None:
+        """What people usually do, from the call records of the last days; newest first, some at a time."""
+        until = self._clock.wall()
+        since, left = until - LEARN_S, LEARN_CALLS
+        try:
+            while left > 0:
+                page = await self.cdrs.query(CdrQuery(since=since, until=until, limit=LEARN_PAGE))
+                self.habits.learn(page, self.dispatcher.countries.of)
+                left -= len(page)
+                if len(page) < LEARN_PAGE or page[-1].started_at >= until:
+                    return
+                until = page[-1].started_at
+        except Unavailable as error:
+            log.event(logger, "store-failed", level=logging.ERROR, what="habits", error=str(error))
 
     async def _restore(self) -> int:
         """Take in the calls and subscriptions that were there when the last process ended; how many calls."""

@@ -176,6 +176,7 @@ class Metrics:
         self._rejects = Counter("nomad_sip_rejected", "Requests refused by a check of the edge", ["rule"])
         self._bans = Counter("nomad_bans", "Addresses banned", ["reason"])
         self._suspects = Counter("nomad_guard_suspects", "Addresses slowed down", ["reason"])
+        self._fraud = Counter("nomad_fraud", "Accounts that did not behave like their people", ["rule"])
         states = [("Start",), ("Interim-Update",), ("Stop",)]
         self._sent = Counter("nomad_accounting_sent", "Acknowledged records", ["status_type"], start=states)
         self._media = Counter("nomad_media_packets", "Relayed packets", ["direction"], start=[("in",), ("out",)])
@@ -184,7 +185,7 @@ class Metrics:
         self._families: list[Counter | Histogram] = [
             self._auth, self._auth_seconds, self._verdicts, self._radius, self._radius_seconds, self._calls,
             self._setup, self._call_seconds, self._policy, self._limits, self._rejects, self._bans, self._suspects,
-            self._sent, self._media, self._stores,
+            self._fraud, self._sent, self._media, self._stores,
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
@@ -244,6 +245,10 @@ class Metrics:
     def suspected(self, reason: str) -> None:
         """An address was slowed down."""
         self._suspects.inc(reason)
+
+    def fraud(self, rule: str) -> None:
+        """Something did not look like the person."""
+        self._fraud.inc(rule)
 
     def call_setup_seconds(self, seconds: float) -> None:
         """A call was answered this long after its INVITE."""

@@ -7,12 +7,14 @@ from nomad.config.restart import needing_restart
 from nomad.config.tables import (
     Accounting,
     Admin,
+    Alarms,
     Attributes,
     Certificate,
     Config,
     DigestRule,
     DirectoryTable,
     Events,
+    Fraud,
     Guard,
     Media,
     Pbx,
@@ -20,6 +22,7 @@ from nomad.config.tables import (
     Sip,
     Store,
     Struct,
+    Watch,
 )
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "RADSEC",
     "Accounting",
     "Admin",
+    "Alarms",
     "Attributes",
     "Certificate",
     "Config",
@@ -35,6 +39,7 @@ __all__ = [
     "DigestRule",
     "DirectoryTable",
     "Events",
+    "Fraud",
     "Guard",
     "Listen",
     "Media",
@@ -43,6 +48,7 @@ __all__ = [
     "Sip",
     "Store",
     "Struct",
+    "Watch",
     "check",
     "decode",
     "is_loopback",

@@ -7,12 +7,15 @@ import os
 import re
 
 from nomad.config.addresses import is_loopback, parse_listen, split_host_port
-from nomad.config.tables import Config, DigestRule, Radius
+from nomad.config.tables import Config, DigestRule, Radius, Watch
 
 ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 DISCONNECT_PORT = 3799  # RFC 5176 2.1
 CLIENT_CERTIFICATES = ("off", "optional", "required")
 SERVER_NAME = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+FRAUD_RULES = ("new_country", "short_calls", "destinations", "unusual", "failures", "refused_calls")
+FRAUD_ACTIONS = ("warn", "tell-admin", "refuse", "reregister", "end-calls", "lock")
+MAX_FRAUD_LIMIT = 500  # as many calls of a person are remembered
 RADSEC = "radsec:"  # before a RADIUS server that is reached over TLS
 
 
@@ -256,7 +259,7 @@ def _check_admin(config: Config) -> list[str]:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
             problems.append(f"guard.never_ban[{place}]: '{text}' is no address or network")
-    problems += _check_guard(config)
+    problems += [*_check_guard(config), *_check_fraud(config), *_check_alarms(config)]
     problems += [
         f"events.{key}: must be above 0; events.enabled = false switches such requests off"
         for key in ("max_subscriptions", "max_per_person", "requests_per_minute")
@@ -292,6 +295,47 @@ def _check_guard(config: Config) -> list[str]:
     if guard.command and (guard.nft_set or guard.nft_set_v6):
         problems.append("guard.command: takes the place of guard.nft_set; name one of them")
     return problems + _missing_file(config, "guard.scanners", guard.scanners)
+
+
+def _check_fraud(config: Config) -> list[str]:
+    problems = []
+    for rule in FRAUD_RULES:
+        watch: Watch = getattr(config.fraud, rule)
+        unknown = sorted(set(watch.actions) - set(FRAUD_ACTIONS))
+        problems += [f"fraud.{rule}.actions: '{word}' is not one of {', '.join(FRAUD_ACTIONS)}" for word in unknown]
+        if not 1 <= watch.limit <= MAX_FRAUD_LIMIT:
+            problems.append(f"fraud.{rule}.limit: must be from 1 to {MAX_FRAUD_LIMIT}")
+        if watch.within_s <= 0:
+            problems.append(f"fraud.{rule}.within_s: must be above 0")
+    if config.fraud.short_call_s <= 0:
+        problems.append("fraud.short_call_s: must be above 0; to watch no short calls: short_calls = { actions = [] }")
+    return problems
+
+
+def _check_alarms(config: Config) -> list[str]:
+    alarms = config.alarms
+    problems = []
+    if alarms.webhook and not re.match(r"https?://[^/\s]+", alarms.webhook):
+        problems.append(f"alarms.webhook: '{alarms.webhook}' is no address; write it as in 'https://host/path'")
+    if alarms.smtp:
+        try:
+            host, _ = split_host_port(alarms.smtp, 25)
+        except ValueError as error:
+            problems.append(f"alarms.smtp: {error}")
+        else:
+            if alarms.smtp_security == "none" and not is_loopback(host):
+                problems.append("alarms.smtp_security: 'none' is for loopback addresses; use 'starttls' or 'tls'")
+        if alarms.smtp_security not in ("starttls", "tls", "none"):
+            problems.append(f"alarms.smtp_security: '{alarms.smtp_security}' is none of 'starttls', 'tls', 'none'")
+        if not alarms.mail_from or not alarms.mail_to:
+            problems.append("alarms.mail_from, alarms.mail_to: are needed with alarms.smtp")
+    elif alarms.mail_to:
+        problems.append("alarms.mail_to: has no effect without alarms.smtp, as in 'mail.inria.example:587'")
+    if alarms.timeout_s <= 0 or alarms.tries < 1:
+        problems.append("alarms.timeout_s, alarms.tries: must be above 0")
+    for key in ("webhook_secret_file", "smtp_password_file", "smtp_ca_file"):
+        problems += _missing_file(config, f"alarms.{key}", getattr(alarms, key))
+    return problems
 
 
 def _missing_file(config: Config, key: str, name: str) -> list[str]:

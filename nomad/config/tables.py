@@ -277,6 +277,74 @@ class Events(Struct, frozen=True):
     """Such requests of one person; more get 503. Refreshes do not count."""
 
 
+class Watch(Struct, frozen=True):
+    """One thing that is watched of accounts, and what follows."""
+
+    actions: tuple[str, ...] = ("warn",)
+    """Of "warn" (log, metric, audit log: always), "tell-admin", "refuse" (this call), "reregister", "end-calls" and
+    "lock"; empty: not watched."""
+    limit: int = 1
+    """How many are too many."""
+    within_s: float = 600.0
+    """So long each counts."""
+
+
+STOP = ("lock", "end-calls", "tell-admin")
+
+
+class Fraud(Struct, frozen=True):
+    """Accounts that do not behave like their people. Not a part of the policy: it judges people, not calls."""
+
+    expensive: tuple[str, ...] = ("international", "premium")
+    """Classes of the policy whose numbers cost money."""
+    short_call_s: float = 30.0
+    """A call to an expensive class that ends before is a short one; one that nobody answers too, once a number."""
+    learn_calls: int = 20
+    """Calls of a person without which there is no habit."""
+    learn_days: int = 7
+    """Days since the first of them."""
+    quiet_s: float = 3600.0
+    """A warning about the same person and rule is not repeated for so long."""
+    new_country: Watch = Watch(actions=("warn", "tell-admin"))
+    """A login from a country that the person was never in; needs `geoip`."""
+    short_calls: Watch = Watch(actions=STOP, limit=10, within_s=600.0)
+    """So many short calls to expensive classes within the time."""
+    destinations: Watch = Watch(actions=STOP, limit=5)
+    """More expensive numbers than this at once."""
+    unusual: Watch = Watch(actions=("warn",))
+    """A call to an expensive class that the person never used, or around an hour of working days or weekends at which
+    the person never called."""
+    failures: Watch = Watch(actions=("warn", "tell-admin"), limit=50, within_s=3600.0)
+    """Refused logins of an account. Anybody may cause them: whoever locks here lets strangers lock people out."""
+    refused_calls: Watch = Watch(actions=("warn", "tell-admin"), limit=20, within_s=600.0)
+    """Calls that the policy refused."""
+
+
+class Alarms(Struct, frozen=True):
+    """Where "tell-admin" goes (restart)."""
+
+    webhook: str = ""
+    """http:// or https:// address that gets a JSON object by POST."""
+    webhook_secret_file: str = ""
+    """Key of X-Nomad-Signature, the HMAC-SHA256 of the body in hex; or NOMAD_WEBHOOK_SECRET."""
+    smtp: str = ""
+    """host:port of a mail server."""
+    smtp_security: str = "starttls"
+    """"starttls", "tls" or "none" (loopback addresses only)."""
+    smtp_ca_file: str = ""
+    """Certificates that sign the mail server's; "" means those of the system."""
+    smtp_user: str = ""
+    """Login at the mail server; "" for none."""
+    smtp_password_file: str = ""
+    """File with the password; or NOMAD_SMTP_PASSWORD."""
+    mail_from: str = ""
+    mail_to: tuple[str, ...] = ()
+    timeout_s: float = 10.0
+    """How long one try may take."""
+    tries: int = 5
+    """How often one alarm is tried, with pauses that double from 1 s on."""
+
+
 class Admin(Struct, frozen=True):
     """Console API, /healthz, /metrics, /metrics/users."""
 
@@ -310,6 +378,8 @@ class Config(Struct, frozen=True):
     accounting: Accounting = Accounting()
     guard: Guard = Guard()
     events: Events = Events()
+    fraud: Fraud = Fraud()
+    alarms: Alarms = Alarms()
     admin: Admin = Admin()
     folder: str = ""
     """Where relative file names start; set by `load` to the folder of the file."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,10 @@ class Attempted:
     chain: str = ""
 
 
+def _unwatched(record: Cdr, grant: Grant) -> None:
+    """Nobody looks for what is unusual."""
+
+
 class Accountant:
     """Writes the records of calls."""
 
@@ -89,6 +93,7 @@ class Accountant:
         self._metrics = metrics
         self._usage = usage
         self._account_refused = account_refused
+        self.watch: Callable[[Cdr, Grant], None] = _unwatched
 
     def opened(self, call: Call, *, onward: bool = False) -> None:
         """The call was allowed, or its being sent `onward`: it counts against what its user may call from now on."""
@@ -120,6 +125,7 @@ class Accountant:
         record = _cdr(call, rule, reason)
         self._usage.end(call)
         self._metrics.call_ended(record)
+        self.watch(record, call.grant)
         answered = call.answered_at is not None
         # What is given to the stores in this step is durable together, with the Stop record.
         self._meanwhile("call record", self._stores.cdrs.add([record]))
@@ -158,6 +164,7 @@ class Accountant:
             chain=attempt.chain,
         )
         self._metrics.call_ended(record)
+        self.watch(record, attempt.grant)
         self._meanwhile("call record", self._stores.cdrs.add([record]))
         if self._account_refused:
             await self._spool([_refusal(attempt, status, rule, record.ended_at)])

@@ -32,6 +32,7 @@ from nomad.edge.subscriptions import Subscriptions, Way
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
+from nomad.edge.warden import Warden
 from nomad.metrics import Metrics
 from nomad.ports import Countries, Grant, Signalling, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
@@ -80,6 +81,7 @@ class Parts:
     accountant: Accountant
     usage: Usage
     own: OwnAddresses
+    warden: Warden
 
 
 class Dispatcher:
@@ -209,8 +211,14 @@ class Dispatcher:
         number = await self._parts.parties.number_of(request.uri, phone)
         relay.check_cancelled()
         verdict = self._verdict(incoming, identity, number, ruleset)
+        refusal: Reject | None
         if not verdict.allowed:
-            await self._refused_by_policy(incoming, identity, number, verdict, policy=ruleset.label)
+            refusal, rule = self._policy_refusal(verdict), verdict.rule
+        elif refusal := self._fraud_refusal(incoming, identity.grant, verdict):
+            rule = refusal.rule
+        if refusal is not None:
+            policy = ruleset.label
+            await self._on_record(incoming, identity, number, verdict, policy=policy, refusal=refusal, rule=rule)
         switchboard = self._parts.switchboard
         call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.label)
         if phone is None:
@@ -294,6 +302,8 @@ class Dispatcher:
                 guard.strike(address, "auth", self._clock.monotonic(), proven=False)
             raise
         guard.proved(address, self._clock.monotonic())
+        registers = incoming.request.method == "REGISTER"
+        self._parts.warden.logged_in(identity.grant, self.countries.of(address), registers=registers, peer=address)
         return identity
 
     def _turn_away(self, incoming: Incoming, signature: str) -> None:
@@ -329,7 +339,9 @@ class Dispatcher:
         if target.scheme in ("sip", "sips") and target.host in hosts:
             target = Uri.build(target.unescaped_user, self._parts.own.domain)
         number = await self._parts.parties.number_of(target, await self._parts.parties.phone_of(target))
-        self._judge(incoming, identity, number, ruleset, direction=Direction.FORWARD)
+        verdict = self._judge(incoming, identity, number, ruleset, direction=Direction.FORWARD)
+        if refusal := self._fraud_refusal(incoming, identity.grant, verdict):
+            raise refusal
 
     async def _judge_forward(
         self, response: Response, *, ringing: Incoming, grant: Grant, ruleset: Ruleset
@@ -358,6 +370,8 @@ class Dispatcher:
             )
             if not verdict.allowed:
                 raise self._policy_refusal(verdict)
+            if refusal := self._fraud_refusal(ringing, grant, verdict):
+                raise refusal
         except Reject as reject:
             self._not_forwarded(ringing, grant, reject.rule, reject.why)
             return None
@@ -378,7 +392,7 @@ class Dispatcher:
         ruleset: Ruleset,
         *,
         direction: Direction = Direction.OUT,
-    ) -> None:
+    ) -> Verdict:
         """Raises `Reject` when a person may not call this number, however many calls the person has now."""
         forwarded = self._parts.calls.forwarded_of(identity.user) if direction is Direction.FORWARD else 0
         verdict = self._verdict(
@@ -386,6 +400,7 @@ class Dispatcher:
         )
         if not verdict.allowed:
             raise self._policy_refusal(verdict)
+        return verdict
 
     def _pbx_hosts(self, party: Leg | None = None) -> set[str]:
         """Where the parties of a PBX are, as phones that transfer a call to one of them name it."""
@@ -436,9 +451,18 @@ class Dispatcher:
             ),
         )
 
-    async def _refused_by_policy(
-        self, incoming: Incoming, identity: Identity, number: str, verdict: Verdict, *, policy: str
+    async def _on_record(
+        self,
+        incoming: Incoming,
+        identity: Identity,
+        number: str,
+        verdict: Verdict,
+        *,
+        policy: str,
+        refusal: Reject,
+        rule: str,
     ) -> None:
+        """Write down a call that is refused, and refuse it."""
         request = incoming.request
         attempt = Attempted(
             id=self._new_tag(),
@@ -456,9 +480,13 @@ class Dispatcher:
             policy=policy,
             chain=verdict.short,
         )
-        refusal = self._policy_refusal(verdict)
-        await self._parts.accountant.refused(attempt, status=refusal.status, rule=verdict.rule, reason=verdict.reason)
+        await self._parts.accountant.refused(attempt, status=refusal.status, rule=rule, reason=refusal.reason)
         raise refusal
+
+    def _fraud_refusal(self, incoming: Incoming, grant: Grant, verdict: Verdict) -> Reject | None:
+        """The answer to a call that a stolen account may be making, None for one that is to be made."""
+        peer = incoming.flow.remote[0]
+        return self._parts.warden.check_call(grant, verdict.number, verdict.number_class, peer)
 
     def _policy_refusal(self, verdict: Verdict) -> Reject:
         """Count a refusal by the policy, and the answer to it."""

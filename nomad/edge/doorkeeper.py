@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from nomad.clock import Clock
 from nomad.edge.locks import Locks
@@ -17,18 +18,30 @@ from nomad.ports import Authenticator, Grant, Proof, Refusal
 class Doorkeeper:
     """Lets good credentials through at once, and refuses all others alike."""
 
-    def __init__(self, authenticator: Authenticator, locks: Locks, *, refusal_s: float, clock: Clock) -> None:
-        """Refusals leave at multiples of `refusal_s` after the question; 0: at once."""
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        locks: Locks,
+        *,
+        refusal_s: float,
+        clock: Clock,
+        refused: Callable[[str], None] = lambda login: None,
+    ) -> None:
+        """Refusals leave at multiples of `refusal_s` after the question; 0: at once. `refused` hears whose they are."""
         self._authenticator = authenticator
         self._locks = locks
         self._refusal_s = refusal_s
         self._clock = clock
+        self._refused = refused
 
     async def check(self, proof: Proof) -> Grant | Refusal:
         """The verdict. Raises `Unavailable`."""
         started = self._clock.monotonic()
         answer = await self._ask(proof)
-        if isinstance(answer, Refusal) and self._refusal_s:
+        if not isinstance(answer, Refusal):
+            return answer
+        self._refused(proof.username)
+        if self._refusal_s:
             took = self._clock.monotonic() - started
             await asyncio.sleep(math.ceil(took / self._refusal_s or 1.0) * self._refusal_s - took)
         return answer

@@ -65,6 +65,11 @@ class Orders:
         self._record("disconnect", whom, calls=len(calls), bindings=bindings)
         return len(calls) + bindings
 
+    async def unregister(self, user: str) -> int:
+        """Remove the registrations of a person, calls go on; how many bindings there were. Raises `Unavailable`."""
+        self._forget_verdicts([user])
+        return await self._unregister(Whom(user=user))
+
     async def change(self, whom: Whom, change: Change) -> int:
         """Give the calls that fit, and the person who is named, other limits; how many sessions there were."""
         calls = self._fitting(whom)

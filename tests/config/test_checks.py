@@ -122,3 +122,30 @@ def test_empty_token_variable_does_not_open_the_admin_api(tmp_path: Path, monkey
 def test_certificates_by_name(tmp_path: Path, names: str, file: str, key: str) -> None:
     table = f'[[sip.certificates]]\nnames = {names}\ncertificate = "{file}"\n'
     assert key in problems(tmp_path, GOOD.replace("[directory]", f"{table}[directory]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[guard]\nnft_set = "nomad"', "guard.nft_set: 'nomad' is no set"),
+        ('[guard]\nnft_set = "inet filter nomad; flush ruleset"', "guard.nft_set: "),
+        ('[guard]\nnft_set = "inet filter nomad"\ncommand = ["ban"]', "guard.command: takes the place"),
+        ("[guard]\nsuspect_pause_s = 0", "guard.suspect_pause_s: must be above 0"),
+        ("[guard]\nrefusal_s = -1", "guard.refusal_s: is below 0"),
+        ('[guard]\nscanners = "missing.toml"', "guard.scanners: file"),
+        ('[fraud]\nshort_calls = { actions = ["locks"] }', "fraud.short_calls.actions: 'locks' is not one of"),
+        ("[fraud]\ndestinations = { limit = 0 }", "fraud.destinations.limit: must be from 1"),
+        ("[fraud]\nfailures = { limit = 501 }", "fraud.failures.limit: must be from 1 to 500"),
+        ("[fraud]\nfailures = { within_s = 0.0 }", "fraud.failures.within_s"),
+        ("[fraud]\nshort_call_s = 0", "fraud.short_call_s: must be above 0"),
+        ('[alarms]\nwebhook = "host"', "alarms.webhook: 'host' is no address"),
+        ('[alarms]\nmail_to = ["a@b"]', "alarms.mail_to: has no effect"),
+        ('[alarms]\nsmtp = "mail:25"\nsmtp_security = "none"\nmail_from = "a@b"\nmail_to = ["a@b"]', "loopback"),
+        ('[alarms]\nsmtp = "mail:25"\nsmtp_security = "ssl"\nmail_from = "a@b"\nmail_to = ["a@b"]', "is none of"),
+        ('[alarms]\nsmtp = "mail:25"', "alarms.mail_from, alarms.mail_to"),
+        ('[alarms]\nwebhook = "https://x"\ntries = 0', "alarms.tries"),
+        ('[alarms]\nwebhook = "https://x"\nwebhook_secret_file = "missing"', "alarms.webhook_secret_file: file"),
+    ],
+)
+def test_the_watch_over_accounts_and_addresses(tmp_path: Path, text: str, said: str) -> None:
+    assert said in problems(tmp_path, f"{GOOD}\n{text}\n")

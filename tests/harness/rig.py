@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from nomad import tasks
-from nomad.config import Accounting, Config, Events, Pbx, Sip
+from nomad.config import Accounting, Config, Events, Fraud, Pbx, Sip
 from nomad.config import Guard as GuardTable
 from nomad.console import EdgeConsole, Knobs, Wardens
 from nomad.edge.accounting import Accountant, Stores
@@ -26,6 +26,7 @@ from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.gruu import Gruus
 from nomad.edge.guard import Guard
+from nomad.edge.habits import Habits
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
@@ -33,6 +34,7 @@ from nomad.edge.nonce import NonceSigner
 from nomad.edge.notices import Notices
 from nomad.edge.notices import Parts as NoticeParts
 from nomad.edge.offers import Offers
+from nomad.edge.orders import Orders
 from nomad.edge.parties import Parties
 from nomad.edge.policy import Ruleset, compile_policy
 from nomad.edge.proxy import Proxy
@@ -42,6 +44,7 @@ from nomad.edge.subscriptions import Subscriptions
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.edge.usage import Usage
+from nomad.edge.warden import Force, Warden
 from nomad.geoip import NoCountries
 from nomad.inputs import load_scanners
 from nomad.media.off import MediaOff
@@ -60,7 +63,7 @@ from tests.harness.fakes import (
 from tests.harness.line import EDGE, FakeSignalling, Network
 from tests.harness.peers import DOMAIN, PEOPLE, SDP, Dialog, PbxPeer, Phone, dialog_of_callee, dialog_of_caller
 from tests.harness.virtual import LoopClock, VirtualLoop
-from tests.harness.wardens import MemoryAudit, MemoryLocks
+from tests.harness.wardens import ListNotifier, MemoryAudit, MemoryLocks
 
 PBX_ADDRESS = ("10.0.0.5", 5070)
 POLICY = """
@@ -103,6 +106,7 @@ class Options:
     policy: str = POLICY
     sip: Sip = field(default_factory=lambda: Sip(listen=("udp:192.0.2.1:5060", "tcp:192.0.2.1:5060")))
     guard: GuardTable = field(default_factory=GuardTable)
+    fraud: Fraud = field(default_factory=Fraud)
     accounting: Accounting = field(default_factory=Accounting)
     pbx_transport: str = "udp"
     events: Events = field(default_factory=Events)
@@ -144,6 +148,7 @@ class Rig:
             pbx=(Pbx(name="pbx", uri=uri, trusted=(PBX_ADDRESS[0],)),),
             sip=options.sip,
             guard=options.guard,
+            fraud=options.fraud,
             accounting=options.accounting,
             events=options.events,
         )
@@ -258,11 +263,30 @@ class Rig:
         random: Callable[[int], bytes] = lambda size: bytes.fromhex(name())[-size:].rjust(size)  # noqa: E731 - as above
         self.nonces = NonceSigner(b"k" * 32, lifetime_s=config.sip.nonce_lifetime_s, random=random)
         gruus = Gruus(b"k" * 32, locations=self.locations, own=own, wall=clock.wall, random=random)
+        self.orders = Orders(
+            calls=self.calls,
+            switchboard=self.switchboard,
+            accountant=self.accountant,
+            locations=self.locations,
+            domains=config.domains,
+            recorder=self.auditor,
+        )
+        self.habits = Habits(config.fraud, self.ruleset.timezone)
+        self.notifier = ListNotifier()
+        force = Force(self.locks, self.calls, self.orders, self.switchboard, self.auditor, self.notifier)
+        self.warden = Warden(self.habits, force, clock=clock, metrics=self.metrics)
+        self.accountant.watch = self.warden.call_ended
         auth = Authentication(
             Digest(config.domain, config.domains, Offers.of(config), config.sip.digest_qop),
             nonces=self.nonces,
             window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=Doorkeeper(self.authenticator, self.locks, refusal_s=config.guard.refusal_s, clock=clock),
+            authenticator=Doorkeeper(
+                self.authenticator,
+                self.locks,
+                refusal_s=config.guard.refusal_s,
+                clock=clock,
+                refused=self.warden.refused_login,
+            ),
             clock=clock,
             metrics=self.metrics,
         )
@@ -280,6 +304,7 @@ class Rig:
                 accountant=self.accountant,
                 usage=self.usage,
                 own=own,
+                warden=self.warden,
             ),
             self.ruleset,
             self.trunks,
