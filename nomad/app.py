@@ -64,7 +64,7 @@ from nomad.inputs import (
 )
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import Deed, EventHandler, PolicyView, Reloaded, StoredBan, Unavailable
+from nomad.ports import CdrQuery, Deed, EventHandler, PolicyView, Reloaded, StoredBan, Unavailable
 from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
