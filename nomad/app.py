@@ -359,11 +359,13 @@ class Edge:
             clock=clock,
             metrics=self.metrics,
         )
+        registrar = Registrar(sip, locations=self.locations, gruus=gruus, watch=self.endpoint, own=own, clock=clock)
+        await registrar.resume()
         self.dispatcher = Dispatcher(
             Parts(
                 guard=self.guard,
                 auth=auth,
-                registrar=Registrar(sip, locations=self.locations, gruus=gruus, own=own, clock=clock),
+                registrar=registrar,
                 parties=Parties(own, self.locations, gruus),
                 calls=self.calls,
                 subscriptions=self.subscriptions,

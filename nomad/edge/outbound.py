@@ -15,6 +15,7 @@ from nomad.sip.message import Request
 
 # How often a phone is asked to show that its flow is alive (RFC 5626 4.4); NATs forget UDP within half a minute.
 FLOW_TIMER_S, UDP_FLOW_TIMER_S = 120, 25
+GRACE_S = 30  # more than that, until a flow is given up (RFC 5626 10.2)
 MAX_CLOSED = 10_000  # connections remembered as gone, for a REGISTER that is still being checked
 OUTBOUND = "outbound"
 BROWSER_TRANSPORTS = ("ws", "wss")  # RFC 7118
@@ -39,14 +40,23 @@ def check_register(request: Request) -> bool:
     return True
 
 
+def flow_timer(flow: Flow, *, relayed: bool) -> int:
+    """How often a phone is to send keepalives by this flow, seconds; 0 when it is not asked to.
+
+    Those of a phone behind a proxy end there, and browsers cannot send any: we ping them (RFC 7118 6).
+    """
+    if relayed or flow.transport in BROWSER_TRANSPORTS:
+        return 0
+    return FLOW_TIMER_S if flow.reliable else UDP_FLOW_TIMER_S
+
+
 def reply_headers(request: Request, flow: Flow, *, outbound: bool, service_route: str) -> list[tuple[str, str]]:
     """What the 200 says besides the contacts; a route to us unless `service_route` is empty."""
     headers: list[tuple[str, str]] = []
     if outbound:
-        headers += [
-            ("Require", OUTBOUND),
-            ("Flow-Timer", str(FLOW_TIMER_S if flow.reliable else UDP_FLOW_TIMER_S)),
-        ]  # RFC 5626 6
+        headers.append(("Require", OUTBOUND))  # RFC 5626 6
+        if timer := flow_timer(flow, relayed=len(request.vias) > 1):
+            headers.append(("Flow-Timer", str(timer)))
     paths = request.elements("path")
     if paths and supports(request, "path"):
         headers.append(("Path", ", ".join(paths)))  # RFC 3327 5.3
@@ -91,27 +101,30 @@ def takers(bindings: Sequence[Binding], offer: bytes) -> list[Binding]:
 
 
 class Flows:
-    """Whose registrations live on which connection; they die with it (RFC 5626 4.2.2, 5.1)."""
+    """Whose registrations live on which flow; they die with it (RFC 5626 4.2.2, 5.1)."""
 
     def __init__(self) -> None:
-        self._users: dict[Flow, set[str]] = {}
-        self._closed: dict[Flow, None] = {}
+        self._users: dict[Flow, tuple[str, ...]] = {}
+        self._closed: dict[Flow, None] = {}  # connections
 
     def note(self, user: str, bindings: Sequence[Binding], flow: Flow) -> bool:
         """Remember a registration by this flow; False when the flow is gone already."""
-        if flow.transport == "udp" or not any(lives_on(binding, flow) for binding in bindings):
+        if not any(lives_on(binding, flow) for binding in bindings):
             return True
         if flow in self._closed:
             return False
-        self._users.setdefault(flow, set()).add(user)
+        users = self._users.get(flow, ())
+        if user not in users:
+            self._users[flow] = (*users, user)
         return True
 
-    def close(self, flow: Flow) -> set[str]:
-        """Forget a connection that is gone; the users who registered by it."""
-        if len(self._closed) >= MAX_CLOSED:
-            del self._closed[next(iter(self._closed))]
-        self._closed[flow] = None
-        return self._users.pop(flow, set())
+    def close(self, flow: Flow) -> tuple[str, ...]:
+        """Forget a flow that is gone; the users who registered by it. One over UDP may be taken up again."""
+        if flow.reliable:
+            if len(self._closed) >= MAX_CLOSED:
+                del self._closed[next(iter(self._closed))]
+            self._closed[flow] = None
+        return self._users.pop(flow, ())
 
 
 def lives_on(binding: Binding, flow: Flow) -> bool:

@@ -15,9 +15,9 @@ from nomad.config import Sip
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.gruu import GRUU, Gruus
-from nomad.edge.outbound import Flows, check_register, lives_on, reply_headers, supports
+from nomad.edge.outbound import GRACE_S, Flows, check_register, flow_timer, lives_on, reply_headers, supports
 from nomad.edge.policy import Ruleset, find_group
-from nomad.ports import Binding, Conflict, LocationStore, Unavailable
+from nomad.ports import Binding, Conflict, FlowWatch, LocationStore, Unavailable
 from nomad.sip.bindings import RegisterLimits, apply_register, contact_headers
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
@@ -33,8 +33,11 @@ RETRY_AFTER_S = 5
 class Registrar:
     """Applies REGISTER requests of identified people to the location store."""
 
-    def __init__(self, sip: Sip, *, locations: LocationStore, gruus: Gruus, own: OwnAddresses, clock: Clock) -> None:
+    def __init__(
+        self, sip: Sip, *, locations: LocationStore, gruus: Gruus, watch: FlowWatch, own: OwnAddresses, clock: Clock
+    ) -> None:
         self._sip = sip
+        self._watch = watch
         self._locations = locations
         self._gruus = gruus
         self._own = own
@@ -57,14 +60,29 @@ class Registrar:
             bindings = await self._save(request, flow, identity, limits)
             if not self._flows.note(identity.user, bindings, flow):
                 await self._end(identity.user, flow)
+            elif outbound:
+                self._expect_keepalives(flow, relayed=len(request.vias) > 1)
         except Unavailable as error:
             raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why=str(error)) from None
         more = reply_headers(request, flow, outbound=outbound, service_route=self._own.service_route(flow))
         gruu = partial(self._gruus.params, identity.user) if supports(request, GRUU) else None
         return contact_headers(bindings, self._clock.wall(), more=gruu) + more
 
+    async def resume(self) -> None:
+        """Wait for the keepalives of phones that registered over UDP with an earlier process."""
+        async for stored in self._locations.browse():
+            for binding in stored.bindings:
+                if binding.reg_id and not binding.flow.reliable:
+                    self._flows.note(stored.user, stored.bindings, binding.flow)
+                    self._expect_keepalives(binding.flow, relayed=bool(binding.path))
+
+    def _expect_keepalives(self, flow: Flow, *, relayed: bool) -> None:
+        """The phone promised to send them (RFC 5626 4.4): one that does not is gone."""
+        if timer := flow_timer(flow, relayed=relayed):
+            self._watch.expect_keepalives(flow, timer + GRACE_S)
+
     async def flow_closed(self, flow: Flow) -> None:
-        """End the registrations that lived on a connection."""
+        """End the registrations that lived on a flow."""
         for user in self._flows.close(flow):
             try:
                 await self._end(user, flow)

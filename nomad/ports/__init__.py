@@ -342,6 +342,13 @@ class Countries(Protocol):
         """The ISO 3166 code of an address, None when it is not known. Returns at once."""
 
 
+class FlowWatch(Protocol):
+    """Looks after flows by which phones promised to send keepalives (RFC 5626 4.4)."""
+
+    def expect_keepalives(self, flow: Flow, within_s: float) -> None:
+        """When nothing came by the flow for so long, it is given up: `FlowClosed` follows."""
+
+
 class EventHandler(Protocol):
     """What the endpoint calls. Both return at once; longer work goes into a task."""
 

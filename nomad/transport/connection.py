@@ -152,6 +152,7 @@ class Connection(asyncio.Protocol):
         self._heard_at = self._loop.time()  # when the last whole message came
         self._deadline = 0.0
         self._deadline_kind = "idle"
+        self._patience = ("idle", limits.idle_s)  # how long the peer may be silent
         self._deaf = False  # what comes is not looked at any more
         self._proven = check is not None  # whether it brought a whole message; who we dialled need not speak first
 
@@ -167,6 +168,11 @@ class Connection(asyncio.Protocol):
             return False
         self._write(self._wire.wrap(data))
         return self.usable
+
+    def expect_keepalives(self, within_s: float) -> None:
+        """Give the peer up when it is silent for so long."""
+        self._patience = ("keepalive", within_s)
+        self._watch(got_item=False)
 
     def abort(self, why: str, *, fault: str = "") -> None:
         """Drop the connection at once, unsent bytes included; `fault` is a fixed word for the counter."""
@@ -285,7 +291,7 @@ class Connection(asyncio.Protocol):
         if self.flow.transport in PINGED:
             self._expect("quiet", self._limits.ping_s)
         else:
-            self._expect("idle", self._limits.idle_s)
+            self._expect(*self._patience)
 
     def _ping(self) -> None:
         """Keep the way to a quiet browser open, and find out whether it is still there (RFC 6455 5.5.2)."""

@@ -24,7 +24,7 @@ class Counters:
     retransmissions: int = 0  # datagrams that were answered unparsed, not in `requests`
     malformed: dict[str, int] = field(default_factory=dict)  # reason
     dropped: dict[str, int] = field(default_factory=dict)  # why: gate, flow-gone, not-reading, too-many, ...
-    keepalives: dict[str, int] = field(default_factory=dict)  # kind: crlf, stun
+    keepalives: dict[str, int] = field(default_factory=dict)  # kind: crlf, stun; missed: a UDP flow was given up
     connections: dict[str, int] = field(default_factory=dict)  # transport: open now
 
     def request(self, method: str, transport: str) -> None:

@@ -22,6 +22,7 @@ from nomad.sip.stack import Stack, fingerprint
 from nomad.transport import stun
 from nomad.transport.connection import PONG, PlainWire, StreamLimits
 from nomad.transport.counters import Counters
+from nomad.transport.keepalives import Keepalives
 from nomad.transport.refusals import Refusals
 from nomad.transport.source import note_source, reply_flow
 from nomad.transport.stream import Streams
@@ -76,6 +77,7 @@ class Endpoint:
             client_tls=client_tls,
         )
         self._udp: dict[tuple[str, int], UdpSocket] = {}
+        self._keepalives = Keepalives(self._flow_lapsed, clock)
         self._late: list[Event] = []
         self._pumping = False
         self._pump_is_due = False
@@ -114,6 +116,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close every connection and socket. Transactions that are not finished stay so."""
+        self._keepalives.stop()
         await self._streams.close()
         for udp in list(self._udp.values()):
             await udp.close()
@@ -157,6 +160,13 @@ class Endpoint:
         host = target.host.strip("[]")
         return self._socket_towards(host, target.port).flow((host, target.port))
 
+    def expect_keepalives(self, flow: Flow, within_s: float) -> None:
+        """`ports.FlowWatch`: give the flow up when nothing comes by it for so long."""
+        if flow.transport == "udp":
+            self._keepalives.expect(flow, within_s)
+        else:
+            self._streams.expect_keepalives(flow, within_s)
+
     # -- what comes in -----------------------------------------------------------------------------------------------
 
     def received(self, data: bytes, flow: Flow) -> None:
@@ -182,6 +192,7 @@ class Endpoint:
             return
         first = data[0] if data else 0
         if first <= 0x20:  # no message begins so, but STUN, keepalives and stray line ends do
+            self._keepalives.heard(flow, now)
             if stun.looks_like_stun(data):
                 self._answer_stun(data, flow)
                 return
@@ -245,6 +256,11 @@ class Endpoint:
         self._stack.flow_failed(flow, now, why)
         self._late.append(FlowClosed(flow, why))
         self._pump(now)
+
+    def _flow_lapsed(self, flow: Flow) -> None:
+        self.counters.keepalive("missed")
+        self._late.append(FlowClosed(flow, "no keepalives"))
+        self._pump(self._clock.monotonic())
 
     # -- what goes out -----------------------------------------------------------------------------------------------
 

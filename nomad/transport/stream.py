@@ -271,6 +271,12 @@ class Streams:
         connection = self._connections.get(flow.id)
         return connection is not None and connection.send(data)
 
+    def expect_keepalives(self, flow: Flow, within_s: float) -> None:
+        """Drop the connection of a flow when nothing comes by it for so long."""
+        connection = self._connections.get(flow.id)
+        if connection is not None:
+            connection.expect_keepalives(within_s)
+
     def abort(self, flow: Flow, why: str) -> None:
         """Drop the connection of a flow."""
         connection = self._connections.get(flow.id)

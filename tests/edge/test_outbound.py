@@ -1,6 +1,6 @@
 import pytest
 
-from nomad.edge.outbound import MAX_CLOSED, Flows, check_register, reply_headers, takers, targets
+from nomad.edge.outbound import MAX_CLOSED, Flows, check_register, flow_timer, reply_headers, takers, targets
 from nomad.ports import Binding
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
@@ -76,16 +76,26 @@ def test_browsers_take_webrtc_and_phones_take_the_rest() -> None:
     assert takers([phone, browser], b"") == [phone, browser]
 
 
-def test_registrations_by_a_connection_are_known_until_it_closes() -> None:
+def test_who_is_asked_for_keepalives() -> None:
+    assert [flow_timer(TLS._replace(transport=each), relayed=False) for each in ("udp", "tcp", "tls", "ws", "wss")] == [
+        25, 120, 120, 0, 0
+    ]  # fmt: skip
+    assert flow_timer(UDP, relayed=True) == 0
+
+
+def test_registrations_by_a_flow_are_known_until_it_ends() -> None:
     flows = Flows()
     managed = [binding(instance="<i>", reg_id=1)]
     assert flows.note("alice", managed, TLS)
     assert flows.note("bob", [binding()], TLS)
     assert flows.note("carol", [binding(flow=UDP, instance="<i>", reg_id=1)], UDP)
-    assert flows.close(UDP) == set()
-    assert flows.close(TLS) == {"alice"}
-    assert flows.close(TLS) == set()
+    assert flows.note("carol", [binding(flow=UDP, instance="<i>", reg_id=1)], UDP)
+    assert flows.note("dave", [binding(flow=UDP, instance="<j>", reg_id=1)], UDP)
+    assert flows.close(UDP) == ("carol", "dave")
+    assert flows.close(TLS) == ("alice",)
+    assert flows.close(TLS) == ()
     assert not flows.note("alice", managed, TLS)
+    assert flows.note("carol", [binding(flow=UDP, instance="<i>", reg_id=1)], UDP)  # over UDP it may come again
 
 
 def test_closed_connections_are_forgotten_in_time() -> None:

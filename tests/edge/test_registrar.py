@@ -46,6 +46,12 @@ def register(port: int = 5060, *, to: str = "<sip:alice@x>", cseq: int = 1, cont
     return request
 
 
+class NoWatch:
+    def expect_keepalives(self, flow: Flow, within_s: float) -> None:
+        """These phones promise nothing."""
+        raise AssertionError
+
+
 class RacingLocations(MemoryLocations):
     """Somebody else stores something just before the next saves."""
 
@@ -63,7 +69,7 @@ class RacingLocations(MemoryLocations):
 def make(locations: MemoryLocations) -> Callable[..., Awaitable[list[tuple[str, str]]]]:
     clock = StoppedClock()
     gruus = Gruus(b"k" * 32, locations=locations, own=OWN, wall=clock.wall, random=bytes)
-    registrar = Registrar(Sip(), locations=locations, gruus=gruus, own=OWN, clock=clock)
+    registrar = Registrar(Sip(), locations=locations, gruus=gruus, watch=NoWatch(), own=OWN, clock=clock)
 
     async def run(request: Request, port: int = 5060, identity: Identity = ALICE) -> list[tuple[str, str]]:
         return await registrar.register(request, flow(port), identity, RULES)

@@ -13,6 +13,7 @@ from nomad.sip.errors import SipError
 from nomad.sip.events import ClientKey, Flow, FlowClosed, ServerKey
 from nomad.sip.message import Request, Response, parse_message
 from nomad.sip.stack import Stack
+from nomad.transport.keepalives import Keepalives
 from nomad.transport.source import note_source, reply_flow
 from tests.harness.virtual import LoopClock
 
@@ -60,6 +61,7 @@ class FakeSignalling:
         self.handler: EventHandler | None = None
         self.unreachable: set[str] = set()  # hosts to which no connection can be made
         self.connect_s = 0.0
+        self.keepalives = Keepalives(self._lapsed, clock)
         self._network = network
         self._clock = clock
         self._guard = guard
@@ -104,10 +106,18 @@ class FakeSignalling:
             self._outgoing[target] = flow
         return flow
 
+    def expect_keepalives(self, flow: Flow, within_s: float) -> None:
+        """As the endpoint does for UDP."""
+        if not flow.reliable:
+            self.keepalives.expect(flow, within_s)
+
     def arrived(self, data: bytes, flow: Flow) -> None:
         """Bytes from a peer."""
         now = self._clock.monotonic()
         assert self.handler is not None
+        if data == b"\r\n\r\n":
+            self.keepalives.heard(flow, now)
+            return
         if not self._guard.admits(flow.remote[0], now):
             return
         try:
@@ -128,6 +138,10 @@ class FakeSignalling:
         assert self.handler is not None
         self.handler.handle(FlowClosed(flow, "closed by the peer"))
         self._pump()
+
+    def _lapsed(self, flow: Flow) -> None:
+        assert self.handler is not None
+        self.handler.handle(FlowClosed(flow, "no keepalives"))
 
     def _pump_soon(self) -> None:
         for data, flow in self.stack.take_sends():

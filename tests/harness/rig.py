@@ -290,11 +290,14 @@ class Rig:
             clock=clock,
             metrics=self.metrics,
         )
+        self.registrar = Registrar(
+            config.sip, locations=self.locations, gruus=gruus, watch=self.signalling, own=own, clock=clock
+        )
         self.dispatcher = Dispatcher(
             Parts(
                 guard=self.guard,
                 auth=auth,
-                registrar=Registrar(config.sip, locations=self.locations, gruus=gruus, own=own, clock=clock),
+                registrar=self.registrar,
                 parties=Parties(own, self.locations, gruus),
                 calls=self.calls,
                 subscriptions=self.subscriptions,

@@ -124,3 +124,59 @@ async def test_no_further_flow_is_tried_for_a_caller_who_gave_up(rig: Rig) -> No
     rig.signalling.close(two.flow)
     await one.quiet()
     assert rig.calls.live == 0
+
+
+async def ping(phone: Phone, times: int) -> None:
+    """Keepalives at four fifths of the Flow-Timer (RFC 5626 4.4)."""
+    for _ in range(times):
+        await asyncio.sleep(20)
+        phone.send(b"\r\n\r\n")
+
+
+@on_rig()
+async def test_phone_that_sends_no_keepalives_loses_its_flow(rig: Rig) -> None:
+    phone, gone = rig.phone("bob"), rig.phone("bob")
+    assert (await register(phone)).get("flow-timer") == "25"
+    await register(gone, instance="<urn:uuid:2>")
+    await ping(phone, 4)
+    (left,) = (await rig.locations.get("bob")).bindings
+    assert left.flow == phone.flow
+    await ping(phone, 20)
+    assert len((await rig.locations.get("bob")).bindings) == 1
+    await asyncio.sleep(70)
+    rig.pbx.invite("1002")
+    await rig.pbx.response(480)
+    await register(gone, instance="<urn:uuid:2>")  # it is back, by the same flow
+    rig.pbx.invite("1002")
+    gone.reply(await gone.request("INVITE"), 486)
+    await rig.pbx.response(486)
+
+
+@on_rig()
+async def test_no_keepalives_are_expected_where_none_were_promised(rig: Rig) -> None:
+    plain, relayed = rig.phone("alice"), rig.phone("bob")
+    await plain.register()
+    request = relayed.make("REGISTER", f"sip:{DOMAIN}", headers=[("supported", "path, outbound"), ("expires", "600")])
+    request.add("via", "SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKphone")
+    request.add("path", "<sip:proxy.example;lr;ob>")
+    request.set("contact", '<sip:bob@10.0.0.1>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+    await relayed.login(request)
+    answer = await relayed.response(200)
+    assert (answer.get("require"), answer.get("flow-timer")) == ("outbound", None)
+    await asyncio.sleep(500)
+    assert [len((await rig.locations.get(user)).bindings) for user in ("alice", "bob")] == [1, 1]
+
+
+@on_rig()
+async def test_keepalives_are_expected_again_after_a_restart(rig: Rig) -> None:
+    phone, gone = rig.phone("alice"), rig.phone("bob")
+    await register(phone)
+    await register(gone)
+    await rig.stop()
+    rig.signalling.keepalives.stop()
+    again = Rig(survivors=rig)
+    again.start()
+    await again.registrar.resume()
+    await ping(phone, 5)
+    assert [len((await again.locations.get(user)).bindings) for user in ("alice", "bob")] == [1, 0]
+    await again.stop()

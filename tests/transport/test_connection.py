@@ -185,6 +185,16 @@ async def test_deadlines(limits: StreamLimits, pieces: list[bytes], why: str) ->
     assert (made.closed, made.connection.fault) == ([why], why.replace(" ", "-"))
 
 
+async def test_a_phone_that_promised_keepalives_and_sends_none_is_dropped() -> None:
+    made = Made(StreamLimits(idle_s=600.0))
+    transport = made.start()
+    made.connection.data_received(MESSAGE)
+    made.connection.expect_keepalives(0.05)
+    made.connection.data_received(b"\r\n\r\n")
+    await made.ended()
+    assert (made.connection.why, transport.ended) == ("keepalive timeout", "aborted")
+
+
 async def test_who_we_dialled_need_not_speak_first() -> None:
     made = Made(StreamLimits(first_message_s=0.0, idle_s=0.01), check=lambda _: None)
     made.start()

@@ -29,6 +29,7 @@ from nomad.sip.events import (
 from nomad.sip.message import Request, Response, parse_message
 from nomad.sip.stack import Stack
 from nomad.sip.timers import Timers
+from nomad.transport import keepalives
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint, source_address
 from nomad.transport.stun import MAGIC
@@ -209,6 +210,24 @@ async def test_keepalives_are_answered(edge: Edge) -> None:
     assert edge.endpoint.counters.keepalives == {"crlf": 1, "stun": 1}
     assert edge.endpoint.counters.dropped == {"stun": 1}
     assert edge.handler.bad == []
+
+
+async def test_a_flow_without_the_keepalives_that_were_promised_is_given_up(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepalives, "SWEEP_S", 0.01)
+    endpoint, quiet, phone = edge.endpoint, await edge.phone(), await edge.phone()
+    phone.send(request())
+    arrived = await edge.handler.next()
+    assert isinstance(arrived, RequestArrived)
+    endpoint.expect_keepalives(arrived.flow, 3600.0)
+    silent = arrived.flow._replace(remote=quiet.address)
+    endpoint.expect_keepalives(silent, 0.0)
+    assert await edge.handler.next() == FlowClosed(silent, "no keepalives")
+    endpoint.expect_keepalives(arrived.flow, 0.2)
+    phone.send(struct.pack("!HHI", 1, 0, MAGIC) + bytes(12))
+    assert await edge.handler.next() == FlowClosed(arrived.flow, "no keepalives")
+    assert endpoint.counters.keepalives == {"stun": 1, "missed": 2}
 
 
 async def test_the_gate_keeps_datagrams_out(edge: Edge, gate: Gate) -> None:
