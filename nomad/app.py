@@ -15,7 +15,7 @@ from nomad.admin.app import AdminServer
 from nomad.alarm.desk import AlarmDesk
 from nomad.alarm.firewall import Firewall
 from nomad.clock import Clock
-from nomad.config import Config, ConfigError, Radius, parse_listen, secret, split_host_port
+from nomad.config import DNS_PORT, Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs, Wardens
 from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import OwnAddresses
@@ -24,6 +24,7 @@ from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
+from nomad.edge.gateways import Gateways
 from nomad.edge.gruu import Gruus
 from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.habits import Habits
@@ -88,6 +89,7 @@ STOP_GRACE_S = 32.0
 LEARN_S = 60 * 86_400.0  # habits come from the call records of so long
 LEARN_CALLS = 100_000  # and from the newest of them
 LEARN_PAGE = 2000
+FOLLOW_S = 5.0
 CALL_LIMIT_S = 24 * 3600.0  # a call restored after a crash whose ends never hang up
 
 
@@ -159,7 +161,7 @@ class Edge:
             ruleset = await identify(load_ruleset(config), self.policies)
             scanners = load_scanners(config)
             countries = load_countries(config)
-            trunks = Trunks(await load_trunks(config, self.resolver))
+            trunks = Trunks(await load_trunks(config, self.resolver, known=self.dispatcher.trunks))
         except (ConfigError, Unavailable) as error:
             self.metrics.reloaded(False)
             log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))
@@ -167,12 +169,12 @@ class Edge:
         self.verdicts.clear()  # RADIUS may say other groups by now, which go with the new rules
         self.usage.move(ruleset.timezone, self._clock.wall())
         self.dispatcher.ruleset = ruleset
-        self.dispatcher.trunks = trunks
         self.dispatcher.scanners = scanners
         self.dispatcher.countries = countries
         self.habits.table = config.fraud
         self.habits.timezone = ruleset.timezone
         self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
+        self._use(trunks, config)
         self.notices.configure(config.events)
         self.housekeeping.interim_interval_s = config.accounting.interim_interval_s
         self.config = config
@@ -190,13 +192,37 @@ class Edge:
         log.event(logger, event, level=logging.INFO, **known, **more)
         return policy
 
+    def _use(self, trunks: Trunks, config: Config) -> None:
+        """Take up PBXs and their addresses."""
+        self.dispatcher.trunks = trunks
+        self.guard.configure(config.guard, exempt=trusted_addresses(trunks))
+        self._own.reach(inside_addresses(trunks, list(self.sip_addresses)))
+
+    async def _follow(self) -> None:
+        """Take up the addresses of PBXs whose names have moved."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            config, known = self.config, self.dispatcher.trunks
+            try:
+                trunks = Trunks(await load_trunks(config, self.resolver, known=known))
+            except ConfigError as error:  # a password file that cannot be read at this moment
+                log.event(logger, "pbx-not-followed", level=logging.WARNING, why=str(error))
+                continue
+            if known is not self.dispatcher.trunks or [t.sources for t in trunks.all] == [t.sources for t in known.all]:
+                continue
+            self._use(trunks, config)
+            places = sorted(f"{host} port {port}" for trunk in trunks.all for host, port in trunk.sources)
+            log.event(logger, "pbx-moved", places=", ".join(places))
+
     # -- starting, step by step ----------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
         ruleset = load_ruleset(config)
         self._warn(ruleset)
-        self.resolver = DnsResolver(clock)
+        self.resolver = DnsResolver(
+            clock, nameservers=[split_host_port(text, DNS_PORT) for text in config.sip.nameservers]
+        )
         trunks = Trunks(await load_trunks(config, self.resolver))
         await self._open_stores()
         ruleset = await identify(ruleset, self.policies)
@@ -224,6 +250,7 @@ class Edge:
             asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
             asyncio.create_task(self._learn(), name="habits"),
+            asyncio.create_task(self._follow(), name="pbx names"),
         ]
         self._closers.append(self._end_jobs)
         self.disconnect_address = await self.radius.listen(self.orders, self._clock)
@@ -307,15 +334,19 @@ class Edge:
         bound = [
             (each.transport, *await self.endpoint.listen(each.transport, each.host, each.port)) for each in listens
         ]
-        own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=inside_addresses(trunks, bound))
+        own = self._own = OwnAddresses(
+            config.domains, bound, outside=sip.advertise, inside=inside_addresses(trunks, bound)
+        )
         proxy = Proxy(self.endpoint, own, clock=clock, new_branch=self._names.branch, timer_c_s=sip.timer_c_s)
         lines = Lines(self.endpoint, self.resolver, MediaOff())
-        sides = Sides(config, lines, proxy=proxy)
+        sides = Sides(config, proxy=proxy)
         logins = Logins(trunk_of=lambda flow: self.dispatcher.trunks.of(flow), via=proxy.via, new_cnonce=self._names.id)
+        gateways = Gateways(self.endpoint, self.resolver, proxy=proxy, clock=clock, metrics=self.metrics)
         self.switchboard = Switchboard(
             config,
             lines,
             sides=sides,
+            gateways=gateways,
             logins=logins,
             proxy=proxy,
             calls=self.calls,
@@ -327,7 +358,7 @@ class Edge:
         )
         self.notices = Notices(
             config.events,
-            NoticeParts(sides, logins, proxy, self.subscriptions, self._live_calls),
+            NoticeParts(sides, gateways, logins, proxy, self.subscriptions, self._live_calls),
             clock=clock,
             new_id=self._names.id,
         )

@@ -57,19 +57,20 @@ def load_countries(config: Config) -> Countries:
     return GeoIp(config.path(config.geoip)) if config.geoip else NoCountries()
 
 
-async def load_trunks(config: Config, resolver: DnsResolver) -> list[Trunk]:
-    """The PBXs of a configuration; one that does not resolve is trusted by its listed addresses only."""
+async def load_trunks(config: Config, resolver: DnsResolver, *, known: Trunks | None = None) -> list[Trunk]:
+    """The PBXs of a configuration; one that does not resolve is trusted as it was `known`, or as it is listed."""
     trunks = []
+    before = {trunk.uri.text: trunk.sources for trunk in known.all} if known else {}
     for pbx in config.pbx:
         try:
-            addresses = [target.host for target in await resolver.resolve(Uri.parse(pbx.uri))]
+            places = {(target.host, target.port) for target in await resolver.resolve(Uri.parse(pbx.uri))}
         except SipError as error:
             raise ConfigError(f"pbx {pbx.name}: uri: '{pbx.uri}' is no SIP URI: {error.text}") from None
         except Unavailable as error:
             log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
-            addresses = []
+            places = set(before.get(Uri.parse(pbx.uri).text, ()))
         password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
-        trunks.append(make_trunk(pbx, addresses=addresses, password=password))
+        trunks.append(make_trunk(pbx, places=places, password=password))
     return trunks
 
 

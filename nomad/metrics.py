@@ -181,11 +181,13 @@ class Metrics:
         self._sent = Counter("nomad_accounting_sent", "Acknowledged records", ["status_type"], start=states)
         self._media = Counter("nomad_media_packets", "Relayed packets", ["direction"], start=[("in",), ("out",)])
         self._stores = Counter("nomad_store_failures", "Records that a store did not take", ["what"])
+        self._pbx = Counter("nomad_pbx_failures", "Requests that a PBX's target did not take", ["pbx", "reason"])
         self._drops = Counter("nomad_sip_dropped", "Messages and packets dropped", ["reason"])
         self._families: list[Counter | Histogram] = [
             self._auth, self._auth_seconds, self._verdicts, self._radius, self._radius_seconds, self._calls,
             self._setup, self._call_seconds, self._policy, self._limits, self._rejects, self._bans, self._suspects,
             self._fraud, self._sent, self._media, self._stores,
+            self._sent, self._media, self._stores, self._pbx,
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)
@@ -233,6 +235,10 @@ class Metrics:
     def refused(self, rule: str) -> None:
         """A check of the edge refused a request."""
         self._rejects.inc(rule or OTHER)
+
+    def pbx_failed(self, pbx: str, reason: str) -> None:
+        """A target of a PBX could not be reached, did not answer or answered 503."""
+        self._pbx.inc(pbx, reason)
 
     def dropped(self, reason: str) -> None:
         """Something was dropped that nobody answers."""

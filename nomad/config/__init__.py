@@ -1,7 +1,7 @@
 """The configuration, `nomad.toml`: read it, check it, explain what is wrong. Starts nothing."""
 
 from nomad.config.addresses import Listen, is_loopback, parse_listen, split_host_port
-from nomad.config.checks import ALGORITHMS, DISCONNECT_PORT, RADSEC, check
+from nomad.config.checks import ALGORITHMS, DISCONNECT_PORT, DNS_PORT, RADSEC, check
 from nomad.config.reading import ConfigError, decode, line_of, load, secret
 from nomad.config.restart import needing_restart
 from nomad.config.tables import (
@@ -28,6 +28,7 @@ from nomad.config.tables import (
 __all__ = [
     "ALGORITHMS",
     "DISCONNECT_PORT",
+    "DNS_PORT",
     "RADSEC",
     "Accounting",
     "Admin",

@@ -10,6 +10,7 @@ from nomad.config.addresses import is_loopback, parse_listen, split_host_port
 from nomad.config.tables import Config, DigestRule, Radius, Watch
 
 ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
+DNS_PORT = 53
 DISCONNECT_PORT = 3799  # RFC 5176 2.1
 CLIENT_CERTIFICATES = ("off", "optional", "required")
 SERVER_NAME = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -38,6 +39,11 @@ def _check_sip(config: Config) -> list[str]:
             continue
         if listen.transport in ("tls", "wss") and not sip.certificate:
             problems.append(f"sip.listen[{index}]: '{text}' needs sip.certificate")
+    for index, text in enumerate(sip.nameservers):
+        try:
+            ipaddress.ip_address(split_host_port(text, DNS_PORT)[0])
+        except ValueError:
+            problems.append(f"sip.nameservers[{index}]: '{text}' is no address; write it as in '192.0.2.53'")
     if not sip.listen:
         problems.append("sip.listen: is empty; name at least one, as in 'udp:0.0.0.0:5060'")
     problems += [

@@ -57,6 +57,8 @@ class Sip(Struct, frozen=True):
     same, and whose certificate it is says nothing about who calls (restart)."""
     client_ca_file: str = ""
     """Authorities that sign phones' certificates; read again when the file changes, but not another file (restart)."""
+    nameservers: tuple[str, ...] = ()
+    """address or address:port of the name servers that know the PBX; empty: those of the system (restart)."""
     ca_file: str = ""
     """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
     origins: tuple[str, ...] = ()

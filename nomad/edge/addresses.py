@@ -33,12 +33,17 @@ class OwnAddresses:
         self.domains = frozenset(domains)
         self.domain = domains[0]  # the main one
         self._outside = outside
-        self._inside = dict(inside or {})
         self._ports = frozenset(port for _, _, port in listens)
         self._listening = {transport: port for transport, _, port in reversed(listens)}
-        names = {host for _, host, _ in listens if host not in WILDCARDS} | set(self._inside.values())
-        self._hosts = frozenset(_bare(name).lower() for name in {*names, outside} if name)
+        self._names = {host for _, host, _ in listens if host not in WILDCARDS} | {outside}
         self._via: dict[Flow | tuple[str, tuple[str, int], bool], str] = {}
+        self.reach(inside or {})
+
+    def reach(self, inside: Mapping[str, str]) -> None:
+        """Take up other addresses of PBXs."""
+        self._inside = dict(inside)
+        self._hosts = frozenset(_bare(name).lower() for name in {*self._names, *inside.values()} if name)
+        self._via.clear()
 
     def is_us(self, uri: Uri) -> bool:
         """Whether a SIP URI names this edge (RFC 3261 16.4, 16.5)."""

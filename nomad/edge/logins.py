@@ -7,7 +7,7 @@ again with its CSeq as it was: a proxy may not change it (RFC 3261 16.6), and th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nomad.edge.proxy import Branch, Retry
 from nomad.edge.trunks import Trunk
@@ -75,11 +75,11 @@ class Logins:
             asked = True
             known = self._known[trunk.name] = _Known(trunk, challenge, header)
             again = branch.request.copy()
-            again.replace_first("via", self._via(branch.flow))
+            again.replace_first("via", self._via(branch.carrier or branch.flow))
             for name in {pair[1] for pair in CHALLENGE_HEADERS.values()}:
                 _remove(again, name, trunk.username)
             self._add(again, known)
-            return Branch(again, branch.flow, branch.side)
+            return replace(branch, request=again)
 
         return retry
 

@@ -16,14 +16,16 @@ from nomad.clock import Clock
 from nomad.config import Events
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Leg
+from nomad.edge.gateways import Gateways, Passage
 from nomad.edge.logins import Logins
 from nomad.edge.outbound import targets
-from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay
+from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay, Retry
 from nomad.edge.sides import Incoming, Sides, beyond_us, calling_leg, guard_identity
 from nomad.edge.subscriptions import ID_PREFIX, Subscription, Subscriptions, Way, freeze, learn, seconds_left
 from nomad.edge.trunks import Trunk
 from nomad.ports import CallStore, Registration, Unavailable
 from nomad.sip.errors import Reject
+from nomad.sip.events import Flow
 from nomad.sip.message import Request, Response
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Parts:
     """What carries."""
 
     sides: Sides
+    gateways: Gateways
     logins: Logins
     proxy: Proxy
     subscriptions: Subscriptions
@@ -86,18 +89,22 @@ class Notices:
     async def to_pbx(self, incoming: Incoming, relay: Relay, identity: Identity, *, number: str, trunk: Trunk) -> None:
         """Forward a person's request to a PBX."""
         parts = self._parts
-        flow = await parts.sides.connect(trunk)
         subscription = self._open(incoming, PHONE, identity.user)
-        if subscription is not None:
-            subscription.far_flows = (flow,)
         token = subscription.id if subscription is not None else ""
-        try:
+
+        def make(flow: Flow) -> tuple[Request, Retry | None]:
             copy = parts.sides.to_pbx(incoming, identity.grant, number, trunk=trunk, flow=flow, token=token)
+            if subscription is not None:
+                subscription.far_flows = (flow,)
+            return copy, parts.logins.sign(copy, flow, trunk)
+
+        passage = Passage(parts.gateways, trunk, make)
+        try:
+            branch = await parts.gateways.fit(await passage.begin())
         except BaseException:
             self._end(subscription)
             raise
-        branch = Branch(copy, flow, PBX)
-        await self._relay(incoming, relay, [branch], subscription, retry_of=trunk)
+        await self._relay(incoming, relay, [branch], subscription, retry=passage.retry)
 
     async def to_phones(self, incoming: Incoming, relay: Relay, registration: Registration) -> None:
         """Forward a PBX's request to all phones of a person."""
@@ -135,7 +142,7 @@ class Notices:
         branches: list[Branch],
         subscription: Subscription | None,
         *,
-        retry_of: Trunk | None = None,
+        retry: Retry | None = None,
     ) -> None:
         request = incoming.request
 
@@ -146,9 +153,6 @@ class Notices:
             if subscription is not None and 200 <= response.status < 300:
                 self._accepted(subscription, request, response, branch)
 
-        retry = None
-        if retry_of is not None:
-            retry = self._parts.logins.sign(branches[0].request, branches[0].flow, retry_of)
         status = 0
         try:
             status = await self._parts.proxy.relay(relay, request, branches, observe=observe, retry=retry)
@@ -214,7 +218,7 @@ class Notices:
             if request.method == "SUBSCRIBE" and response.expires is not None:
                 self._last(subscription, response.expires)
 
-        branch = Branch(forwarded, receiver.flow, receiver.side)
+        branch = await self._parts.gateways.fit(Branch(forwarded, receiver.flow, receiver.side))
         retry = self._parts.logins.sign(forwarded, receiver.flow) if receiver.side == PBX else None
         if left:
             self._last(subscription, left)

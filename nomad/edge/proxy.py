@@ -53,6 +53,8 @@ class Branch:
     side: str  # phone or pbx
     instance: str = ""  # which phone, when it has several flows (RFC 5626)
     user: str = ""  # whose phone, when the call is accounted to somebody else
+    carrier: Flow | None = None  # the connection that carries this request in place of the flow (RFC 3261 18.1.1)
+    patience_s: float | None = None  # give up an INVITE after so long without any answer, for another place to try
 
 
 class Relay:
@@ -184,6 +186,11 @@ class Proxy:
             f";branch={self._new_branch()}{mark};rport"
         )
 
+    def readdress(self, request: Request, destination: Flow) -> None:
+        """Have a request that was made for one flow leave by another."""
+        transport, place = destination.transport.upper(), self._own.sent_by(destination)
+        request.replace_first("via", f"SIP/2.0/{transport} {place};branch={request.via.branch};rport")
+
     # -- responses -----------------------------------------------------------------------------------------------
 
     def handle(self, event: BranchEvent | CancelArrived) -> None:
@@ -288,7 +295,7 @@ class Proxy:
         return status
 
     def _send(self, relay: Relay, branch: Branch) -> ClientKey:
-        key = self._signalling.request(branch.request, branch.flow)
+        key = self._signalling.request(branch.request, branch.carrier or branch.flow, patience_s=branch.patience_s)
         relay.branches[key] = branch
         self._by_branch[key] = relay
         return key
@@ -375,11 +382,12 @@ def asserted_identity(display_name: str, name: str, domain: str) -> str:
 
 
 def _may_be_replaced(event: BranchEvent, *, cancelled: bool) -> bool:
-    """Whether another branch may take the place of this one: it was challenged or redirected, or its flow failed."""
+    """Whether another branch may take the place of this one: it was challenged or redirected, or it failed."""
     if isinstance(event, ResponseArrived):
         status = event.response.status
-        return status in CHALLENGES or (not cancelled and (status == FLOW_FAILED or 300 <= status < 400))
-    return not cancelled and isinstance(event, BranchFailed)
+        return status in CHALLENGES or (not cancelled and (status in (FLOW_FAILED, 503) or 300 <= status < 400))
+    # What makes no call is over when it timed out, also for who sent it; and it may have arrived
+    return not cancelled and (isinstance(event, BranchFailed) or event.key.method == "INVITE")
 
 
 def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str, within: bool) -> Sequence[Action]:

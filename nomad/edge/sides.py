@@ -1,4 +1,4 @@
-"""The two sides of the edge: a flow to a PBX, and requests as a PBX and a phone get them.
+"""The two sides of the edge: requests as a PBX and a phone get them.
 
 Decides nothing about who may ask what; what changes in every forwarded request is `proxy.py`'s part.
 """
@@ -19,7 +19,7 @@ from nomad.edge.proxy import (
     strip_untrusted,
 )
 from nomad.edge.trunks import Trunk
-from nomad.ports import Binding, Grant, MediaRelay, Resolver, Signalling, Unavailable
+from nomad.ports import Binding, Grant, MediaRelay, Resolver, Signalling
 from nomad.sip.events import Flow, ServerKey
 from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
@@ -46,21 +46,9 @@ class Lines:
 class Sides:
     """Makes what goes to a PBX and to phones."""
 
-    def __init__(self, config: Config, lines: Lines, *, proxy: Proxy) -> None:
+    def __init__(self, config: Config, *, proxy: Proxy) -> None:
         self._config = config
-        self._signalling = lines.signalling
-        self._resolver = lines.resolver
         self._proxy = proxy
-
-    async def connect(self, trunk: Trunk) -> Flow:
-        """A flow to a PBX, trying its targets in order (RFC 3263). Raises `Unavailable`."""
-        last = Unavailable(f"PBX {trunk.name}: no target")
-        for target in await self._resolver.resolve(trunk.uri):
-            try:
-                return await self._signalling.connect(target)
-            except Unavailable as error:
-                last = error
-        raise last
 
     def to_pbx(
         self, incoming: Incoming, grant: Grant, number: str, *, trunk: Trunk, flow: Flow, token: str = ""

@@ -19,6 +19,7 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.forwarding import Judge, Onward, tell
+from nomad.edge.gateways import Gateways, Passage
 from nomad.edge.logins import Logins
 from nomad.edge.outbound import other_flows, takers, targets
 from nomad.edge.personal import longest_call
@@ -49,6 +50,7 @@ class Switchboard:
         lines: Lines,
         *,
         sides: Sides,
+        gateways: Gateways,
         logins: Logins,
         proxy: Proxy,
         calls: CallTable,
@@ -62,6 +64,7 @@ class Switchboard:
         self._signalling = lines.signalling
         self._media = lines.media
         self._sides = sides
+        self._gateways = gateways
         self._logins = logins
         self._proxy = proxy
         self._calls = calls
@@ -111,9 +114,14 @@ class Switchboard:
     async def call_out(self, incoming: Incoming, relay: Relay, call: Call, *, number: str, trunk: Trunk) -> None:
         """Forward a member's INVITE to the PBX and see the call through its setup."""
         self._setups[call.id] = relay
-        try:
-            flow = await self._sides.connect(trunk)
+
+        def make(flow: Flow) -> tuple[Request, Retry | None]:
             forwarded = self._sides.to_pbx(incoming, call.grant, number, trunk=trunk, flow=flow, token=call.id)
+            return forwarded, self._logins.sign(forwarded, flow, trunk)
+
+        passage = Passage(self._gateways, trunk, make)
+        try:
+            branch = await passage.begin()
         except Unavailable as error:
             del self._setups[call.id]
             await self._close(call, status=503, cause="NAS-Error", rule="pbx", reason="PBX unreachable")
@@ -122,8 +130,7 @@ class Switchboard:
             del self._setups[call.id]
             await self._close(call, status=500, cause="NAS-Error")
             raise
-        retry = self._logins.sign(forwarded, flow, trunk)
-        await self._set_up(incoming, relay, call, [Branch(forwarded, flow, PBX)], retry=retry)
+        await self._set_up(incoming, relay, call, [branch], retry=passage.retry)
 
     async def ring(
         self, incoming: Incoming, relay: Relay, registration: Registration, number: str, *, judge: Judge
@@ -151,17 +158,18 @@ class Switchboard:
             number=number,
         )
 
-        login: Retry | None = None
+        onward: Retry | None = None
 
         async def retry(response: Response | None, failed: Branch) -> Branch | None:
             """What rings in the place of a phone: its next flow (RFC 5626 5.3.1), or whom it names (16.7 step 4)."""
-            nonlocal login
+            nonlocal onward
             if failed.side == PBX:
-                return await login(response, failed) if login is not None else None
+                return await onward(response, failed) if onward is not None else None
             if response is not None and response.status != FLOW_FAILED:
-                branch = await self._send_on(incoming, call, failed, response, judge)
-                if branch is not None:
-                    login = self._logins.sign(branch.request, branch.flow, self._onward[call.id].trunk)
+                sent_on = await self._send_on(incoming, call, failed, response, judge)
+                if sent_on is None:
+                    return None
+                branch, onward = sent_on
                 return branch
             return await next_flow(response, failed)
 
@@ -219,7 +227,7 @@ class Switchboard:
 
     async def _send_on(
         self, incoming: Incoming, call: Call, failed: Branch, response: Response, judge: Judge
-    ) -> Branch | None:
+    ) -> tuple[Branch, Retry] | None:
         """The branch to where a phone sends its call on to, None when it may not or the PBX is away."""
         if call.id in self._onward or not 300 <= response.status < 400:
             return None
@@ -230,13 +238,18 @@ class Switchboard:
         if onward.verdict.number_class != EMERGENCY:
             self._accountant.opened(call, onward=True)  # no await stands between the verdict and this
         trunk = onward.trunk
-        try:
-            flow = await self._sides.connect(trunk)
+
+        def make(flow: Flow) -> tuple[Request, Retry | None]:
             request = self._sides.onward(incoming, onward.number, trunk=trunk, flow=flow, token=call.id)
             by = Uri.build(call.grant.extension or call.user, self._config.domain)
             tell(request, trunk.diversion, by=str(by), to=request.uri_text, status=response.status)
-            branch = Branch(request, flow, PBX)
+            return request, self._logins.sign(request, flow, trunk)
+
+        passage = Passage(self._gateways, trunk, make)
+        try:
+            branch = await passage.begin()
             await self._offer(call, incoming, branch)
+            branch = await self._gateways.fit(branch)
         except (Unavailable, Reject) as error:
             self._accountant.given_up(call)
             log.event(logger, "not-forwarded", level=logging.WARNING, id=call.id, why=str(error))
@@ -244,7 +257,7 @@ class Switchboard:
         self._onward[call.id] = onward
         call.forwarded = True
         call.peer = failed.flow.remote[0]
-        return branch
+        return branch, passage.retry
 
     def _pays(self, call: Call, onward: Onward) -> None:
         """The number that a phone sent a call on to has answered: it is a call of the phone's person from now on."""
@@ -286,9 +299,10 @@ class Switchboard:
         self._setups[call.id] = relay
         status = 500
         try:
-            relay.check_cancelled()
             for branch in branches:
                 await self._offer(call, incoming, branch)
+            branches = [await self._gateways.fit(branch) for branch in branches]
+            relay.check_cancelled()
             status = await self._proxy.relay(relay, request, branches, observe=observe, retry=retry)
         except Reject as reject:
             status = reject.status
@@ -359,7 +373,7 @@ class Switchboard:
                 self._calls.expect_refresh(call, self._until(sessions.agree(request, response)))
 
         receiver = hop.receiver
-        branch = Branch(forwarded, receiver.flow, receiver.side)
+        branch = await self._gateways.fit(Branch(forwarded, receiver.flow, receiver.side))
         retry = self._logins.sign(forwarded, receiver.flow) if receiver.side == PBX else None
         status = await self._proxy.relay(relay, request, [branch], observe=observe, sent=ending, retry=retry)
         if ending is not None and status >= 300 and status != 481:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nomad.config import Pbx, split_host_port
@@ -60,8 +60,8 @@ class Trunks:
         return next((trunk for trunk in self.all if trunk.extensions.fullmatch(number)), self.all[0])
 
 
-def make_trunk(pbx: Pbx, *, addresses: Sequence[str], password: str = "") -> Trunk:
-    """A trunk from its configuration; `addresses` are those of the host in its URI."""
+def make_trunk(pbx: Pbx, *, places: Iterable[tuple[str, int]], password: str = "") -> Trunk:
+    """A trunk from its configuration; `places` are the addresses and ports that its URI resolves to."""
     uri = Uri.parse(pbx.uri)
     sources: set[tuple[str, int]] = set()
     networks: list[Network] = []
@@ -72,8 +72,7 @@ def make_trunk(pbx: Pbx, *, addresses: Sequence[str], password: str = "") -> Tru
         else:
             networks.append(ipaddress.ip_network(host, strict=False))
     if not pbx.trusted:
-        default_port = 5061 if uri.scheme == "sips" or uri.transport == "tls" else 5060
-        sources.update((address, uri.port or default_port) for address in addresses)
+        sources.update(places)
     return Trunk(
         name=pbx.name,
         uri=uri,

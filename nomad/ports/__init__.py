@@ -322,8 +322,11 @@ class Signalling(Protocol):
     def respond(self, key: ServerKey, response: Response) -> None:
         """Answer a request; final and provisional. Does nothing when the transaction is gone."""
 
-    def request(self, request: Request, flow: Flow) -> ClientKey:
-        """Send a request in a new client transaction; its top Via must already carry our branch."""
+    def request(self, request: Request, flow: Flow, *, patience_s: float | None = None) -> ClientKey:
+        """Send a request in a new client transaction; its top Via must already carry our branch.
+
+        An INVITE without any answer times out after `patience_s`, when that is less than timer B.
+        """
 
     def cancel(self, key: ClientKey, headers: Sequence[tuple[str, str]] = ()) -> None:
         """CANCEL an INVITE that has no final response yet, as soon as RFC 3261 9.1 allows."""

@@ -157,12 +157,17 @@ class Stack:
         if state is not transaction.state:
             self._enter(transaction, state, now)
 
-    def request(self, request: Request, flow: Flow, now: float) -> ClientKey:
-        """Send a request, its top Via branch made by us and never used before. The request must not change any more."""
+    def request(self, request: Request, flow: Flow, now: float, *, patience_s: float | None = None) -> ClientKey:
+        """Send a request, its top Via branch made by us and never used before. The request must not change any more.
+
+        An INVITE without any answer times out after `patience_s`, when that is less than timer B.
+        """
         key = ClientKey(request.via.branch, request.method)
         if key in self._client:
             raise ValueError("branch is in use")
-        self._send_request(key, request, flow, now)
+        transaction = self._send_request(key, request, flow, now)
+        if patience_s is not None and key.method == "INVITE":
+            transaction.ends_at = self._ends.start(patience_s, transaction, now)
         return key
 
     def cancel(self, key: ClientKey, now: float, headers: Iterable[tuple[str, str]] = ()) -> None:

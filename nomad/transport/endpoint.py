@@ -134,10 +134,10 @@ class Endpoint:
         self._stack.respond(key, response, now)
         self._after_call(now)
 
-    def request(self, request: Request, flow: Flow) -> ClientKey:
+    def request(self, request: Request, flow: Flow, *, patience_s: float | None = None) -> ClientKey:
         """Send a request in a new client transaction; its top Via must already carry our branch."""
         now = self._clock.monotonic()
-        key = self._stack.request(request, flow, now)
+        key = self._stack.request(request, flow, now, patience_s=patience_s)
         self._after_call(now)
         return key
 

@@ -1,6 +1,7 @@
 """SIP URI to addresses: NAPTR, SRV, A and AAAA (RFC 3263), over dnspython.
 
-Positive answers are cached by dnspython for as long as the DNS says, failures here for a short time. Does not connect.
+Positive answers are cached by dnspython for as long as the DNS says, failures here for a short time. While the DNS does
+not answer, what it said before serves on (RFC 8767). Does not connect.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import dns.asyncresolver
 import dns.exception
+import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
@@ -26,6 +28,8 @@ DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 NAPTR_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 SRV_PREFIXES = {"udp": "_sip._udp.", "tcp": "_sip._tcp.", "tls": "_sips._tcp."}
 NEGATIVE_S = 30.0
+PAUSE_S = 10.0  # so long the DNS is not asked again for a name that it did not answer
+STALE_S = 86_400.0  # so long an answer serves while the DNS gives none (RFC 8767 4: days at most)
 MAX_CACHED = 10_000
 MAX_TARGETS = 16  # more are never tried, whatever the DNS says
 MAX_RECORDS = 32
@@ -49,8 +53,7 @@ class DnsResolver:
         transports: Sequence[str] = ("udp", "tcp", "tls"),
         families: Sequence[int] = (4, 6),
         timeout_s: float = 5.0,
-        nameservers: Sequence[str] = (),
-        nameserver_port: int = 53,
+        nameservers: Sequence[tuple[str, int]] = (),
     ) -> None:
         """`transports` are those we speak, in the order we like them; `nameservers` default to the system's."""
         self._clock = clock
@@ -59,11 +62,11 @@ class DnsResolver:
         self._timeout_s = timeout_s
         self._dns = dns.asyncresolver.Resolver(configure=not nameservers)
         if nameservers:
-            self._dns.nameservers = list(nameservers)
-            self._dns.port = nameserver_port
+            self._dns.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in nameservers]
         self._dns.cache = dns.resolver.LRUCache(MAX_CACHED)
         self._dns.lifetime = timeout_s
         self._failures: dict[tuple[object, ...], tuple[float, str]] = {}
+        self._stale: dict[tuple[object, ...], tuple[float, tuple[Target, ...]]] = {}  # until when, the last answers
         self._random = random.SystemRandom()
 
     async def resolve(self, uri: Uri) -> Sequence[Target]:
@@ -79,20 +82,37 @@ class DnsResolver:
         key = (uri.scheme, host, uri.port, wish)
         now = self._clock.monotonic()
         if (failure := self._failures.get(key)) is not None and failure[0] > now:
-            raise Unavailable(failure[1])
+            return self._before(key, now, failure[1])
         try:
             async with asyncio.timeout(self._timeout_s):
                 targets = await self._lookup(host, port=uri.port, wish=wish, secure=uri.scheme == "sips")
         except (TimeoutError, dns.exception.DNSException, OSError) as error:
-            # Not kept: the next try may find a name server that answers.
-            raise Unavailable(f"the DNS did not answer for {host}: {type(error).__name__}") from None
+            why = f"the DNS did not answer for {host}: {type(error).__name__}"
+            known = self._before(key, now, why)
+            self._fail(key, self._clock.monotonic() + PAUSE_S, why)
+            return known
         if not targets:
+            self._stale.pop(key, None)  # it did answer
             why = f"the DNS knows no SIP server for {host}"
-            if len(self._failures) >= MAX_CACHED:
-                self._failures.clear()
-            self._failures[key] = (now + NEGATIVE_S, why)
+            self._fail(key, now + NEGATIVE_S, why)
             raise Unavailable(why)
-        return tuple(targets[:MAX_TARGETS])
+        found = tuple(targets[:MAX_TARGETS])
+        if len(self._stale) >= MAX_CACHED:
+            self._stale.clear()
+        self._stale[key] = (now + STALE_S, found)
+        return found
+
+    def _before(self, key: tuple[object, ...], now: float, why: str) -> tuple[Target, ...]:
+        """What the DNS said last. Raises `Unavailable` when that is too long ago, so that it is asked every time."""
+        known = self._stale.get(key)
+        if known is None or known[0] <= now:
+            raise Unavailable(why)
+        return known[1]
+
+    def _fail(self, key: tuple[object, ...], until: float, why: str) -> None:
+        if len(self._failures) >= MAX_CACHED:
+            self._failures.clear()
+        self._failures[key] = (until, why)
 
     def _wished_transport(self, uri: Uri) -> str:
         """The transport that the URI itself demands, "" when it leaves it to the DNS (RFC 3263 4.1)."""

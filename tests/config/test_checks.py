@@ -47,6 +47,7 @@ from tests.harness.settings import GOOD, load, problems
         ("[sip]", '[sip]\nclient_certificates = "perhaps"', "sip.client_certificates: 'perhaps' is not one of"),
         ("[sip]", '[sip]\nclient_certificates = "required"', "sip.client_ca_file: goes with"),
         ("[sip]", '[sip]\nclient_ca_file = "policy.toml"', "sip.client_ca_file: goes with"),
+        ("[sip]", '[sip]\nnameservers = ["ns.example"]', "sip.nameservers[0]: 'ns.example' is no address"),
         ("[sip]", '[sip]\nprivate_key = "no.pem"', "sip.private_key: file"),
         ("[sip]", '[sip]\nnonce_key_file = "no.key"', "sip.nonce_key_file: file"),
         ('url = "file:people.ldif"', "", "directory.url: is missing"),
@@ -85,7 +86,7 @@ def test_every_finding_is_listed(tmp_path: Path) -> None:
 )
 def test_what_a_trusted_address_may_look_like(tmp_path: Path, trusted: str) -> None:
     loaded = load(tmp_path, GOOD.replace("[[pbx]]", f'[[pbx]]\ntrusted = ["{trusted}"]'))
-    trunk = make_trunk(loaded.pbx[0], addresses=[])
+    trunk = make_trunk(loaded.pbx[0], places=[])
     inside = {"10.0.0.0/8": "10.1.2.3", "fd00::/8": "fd00::1"}.get(trusted, "::1" if "::" in trusted else "127.0.0.1")
     assert trunk.is_source((inside, 5070))
     assert trunk.is_source((inside, 5071)) is not trusted.endswith("5070")

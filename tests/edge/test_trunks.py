@@ -26,14 +26,14 @@ def flow(host: str, port: int) -> Flow:
 )
 def test_who_is_the_pbx(trusted: tuple[str, ...], host: str, port: int, known: bool) -> None:
     pbx = Pbx(name="a", uri="sip:10.0.0.1:5070", trusted=trusted)
-    trunks = Trunks([make_trunk(pbx, addresses=["10.0.0.1"])])
+    trunks = Trunks([make_trunk(pbx, places=[("10.0.0.1", 5070)])])
     for _ in range(2):  # the second answer comes from memory
         assert (trunks.of(flow(host, port)) is not None) is known
 
 
 def test_a_number_goes_to_the_pbx_that_has_it() -> None:
-    first = make_trunk(Pbx(name="first", uri="sip:10.0.0.1", extensions="1[0-9]{3}"), addresses=[])
-    second = make_trunk(Pbx(name="second", uri="sip:10.0.0.2", extensions="2[0-9]{3}"), addresses=[])
+    first = make_trunk(Pbx(name="first", uri="sip:10.0.0.1", extensions="1[0-9]{3}"), places=[])
+    second = make_trunk(Pbx(name="second", uri="sip:10.0.0.2", extensions="2[0-9]{3}"), places=[])
     trunks = Trunks([first, second])
     assert trunks.for_number("2000").name == "second"
     assert trunks.for_number("1000").name == "first"

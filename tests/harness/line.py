@@ -76,9 +76,9 @@ class FakeSignalling:
         self.stack.respond(key, response, self._clock.monotonic())
         self._pump_soon()
 
-    def request(self, request: Request, flow: Flow) -> ClientKey:
+    def request(self, request: Request, flow: Flow, *, patience_s: float | None = None) -> ClientKey:
         """As the endpoint does."""
-        key = self.stack.request(request, flow, self._clock.monotonic())
+        key = self.stack.request(request, flow, self._clock.monotonic(), patience_s=patience_s)
         self._pump_soon()
         return key
 

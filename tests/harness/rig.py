@@ -24,6 +24,7 @@ from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import Call, CallTable, thaw
 from nomad.edge.dispatch import Dispatcher, Parts
 from nomad.edge.doorkeeper import Doorkeeper
+from nomad.edge.gateways import Gateways
 from nomad.edge.gruu import Gruus
 from nomad.edge.guard import Guard
 from nomad.edge.habits import Habits
@@ -215,7 +216,7 @@ class Rig:
         config, clock = self.config, self.clock
         names = (f"{number:012x}" for number in itertools.count(1_000_000 if survivors else 1))
         name: Callable[[], str] = lambda: next(names)  # noqa: E731 - one name source for all
-        self.trunks = Trunks([make_trunk(pbx, addresses=[PBX_ADDRESS[0]]) for pbx in config.pbx])
+        self.trunks = Trunks([make_trunk(pbx, places=[PBX_ADDRESS]) for pbx in config.pbx])
         self.guard = Guard(config.guard, exempt=[PBX_ADDRESS[0]], wall=clock.wall)
         self.auditor = Auditor(self.audit, clock=clock, metrics=self.metrics)
         self.locks = Locks(self.stored_locks, config.domains)
@@ -239,12 +240,16 @@ class Rig:
             self.signalling, own, clock=clock, new_branch=lambda: f"z9hG4bK{name()}", timer_c_s=config.sip.timer_c_s
         )
         lines = Lines(self.signalling, self.resolver, MediaOff())
-        self.sides = sides = Sides(config, lines, proxy=self.proxy)
+        self.sides = sides = Sides(config, proxy=self.proxy)
         logins = Logins(trunk_of=lambda flow: self.dispatcher.trunks.of(flow), via=self.proxy.via, new_cnonce=name)
+        self.gateways = gateways = Gateways(
+            self.signalling, self.resolver, proxy=self.proxy, clock=clock, metrics=self.metrics
+        )
         self.switchboard = Switchboard(
             config,
             lines,
             sides=sides,
+            gateways=gateways,
             logins=logins,
             proxy=self.proxy,
             calls=self.calls,
@@ -256,7 +261,7 @@ class Rig:
         )
         self.notices = Notices(
             config.events,
-            NoticeParts(sides, logins, self.proxy, self.subscriptions, self.live_calls),
+            NoticeParts(sides, gateways, logins, self.proxy, self.subscriptions, self.live_calls),
             clock=clock,
             new_id=name,
         )

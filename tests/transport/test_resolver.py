@@ -16,7 +16,7 @@ import pytest
 from nomad.clock import Clock
 from nomad.ports import Target, Unavailable
 from nomad.sip.uri import Uri
-from nomad.transport.resolver import NEGATIVE_S, DnsResolver, _Srv, order_srv
+from nomad.transport.resolver import NEGATIVE_S, PAUSE_S, STALE_S, DnsResolver, _Srv, order_srv
 
 ZONE = {
     ("both.example", "NAPTR"): [
@@ -88,7 +88,7 @@ class Made:
 
     def make(self, **options: object) -> DnsResolver:
         settings: dict[str, object] = {"timeout_s": 2.0, **options}
-        return DnsResolver(self.clock, nameservers=["127.0.0.1"], nameserver_port=self.port, **settings)  # type: ignore[arg-type]  # passed on
+        return DnsResolver(self.clock, nameservers=[("127.0.0.1", self.port)], **settings)  # type: ignore[arg-type]  # passed on
 
     async def ask(self, uri: str) -> list[tuple[str, str, int, str]]:
         return brief(await self.resolver.resolve(Uri.parse(uri)))
@@ -244,3 +244,36 @@ def test_srv_order_by_priority_then_by_weight() -> None:
     assert names(0.0) == ["zero", "light", "heavy", "late"]
     assert names(0.05) == ["light", "heavy", "zero", "late"]
     assert names(1.0) == ["heavy", "light", "zero", "late"]
+
+
+async def test_what_the_dns_said_serves_while_it_is_silent(dns_: Made) -> None:
+    dns_.resolver = dns_.make(timeout_s=0.05)
+    dns_.resolver._dns.cache = None
+    known = await dns_.ask("sip:srv.example")
+    dns_.server.silent = True
+    assert await dns_.ask("sip:srv.example") == known
+    asked = len(dns_.server.questions)
+    assert await dns_.ask("sip:srv.example") == known
+    assert len(dns_.server.questions) == asked  # nobody waits again so soon
+    dns_.clock.now += PAUSE_S + 1
+    assert await dns_.ask("sip:srv.example") == known
+    assert len(dns_.server.questions) > asked
+    with pytest.raises(Unavailable, match="did not answer"):
+        await dns_.ask("sip:two.example")
+    dns_.clock.now += STALE_S
+    with pytest.raises(Unavailable, match="did not answer"):
+        await dns_.ask("sip:srv.example")
+
+
+async def test_what_the_dns_denies_does_not_serve_on(dns_: Made) -> None:
+    dns_.resolver._dns.cache = None
+    await dns_.ask("sip:two.example")
+    address = ZONE.pop(("two.example", "A"))
+    try:
+        with pytest.raises(Unavailable, match="knows no SIP server"):
+            await dns_.ask("sip:two.example")
+        dns_.server.silent = True
+        with pytest.raises(Unavailable):
+            await dns_.ask("sip:two.example")
+    finally:
+        ZONE["two.example", "A"] = address
