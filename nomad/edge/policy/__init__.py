@@ -6,7 +6,8 @@ Pure: no sockets, no clock, no files. The live edge, `nomad policy explain` and 
 from nomad.edge.policy.compiler import compile_policy, default_ruleset
 from nomad.edge.policy.decide import decide, find_group
 from nomad.edge.policy.numbers import EMERGENCY, clean
-from nomad.edge.policy.ruleset import LOCAL, Group, Network, Ruleset, Tariff
+from nomad.edge.policy.places import Network
+from nomad.edge.policy.ruleset import LOCAL, Group, Ruleset, Tariff
 from nomad.edge.policy.verdict import Attempt, Direction, Step, Verdict
 
 __all__ = [

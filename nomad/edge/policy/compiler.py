@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from nomad import config
 from nomad.config import ConfigError
 from nomad.edge.policy.file import GroupTable, Match, PolicyFile, names_of
-from nomad.edge.policy.hours import parse_holiday, parse_hours
+from nomad.edge.policy.hours import Calendar, parse_holiday, parse_hours
 from nomad.edge.policy.lines import Lines
 from nomad.edge.policy.numbers import (
     EMERGENCY,
@@ -27,7 +27,8 @@ from nomad.edge.policy.numbers import (
     NumberList,
     entry_problem,
 )
-from nomad.edge.policy.ruleset import LOCAL, Group, Network, People, Ruleset, Tariff
+from nomad.edge.policy.places import Network, Networks
+from nomad.edge.policy.ruleset import LOCAL, Group, People, Ruleset, Tariff
 from nomad.edge.policy.warnings import LIMITS, warnings_of
 from nomad.ports import Limits
 
@@ -73,6 +74,8 @@ class _Compiler:
                 self._wrong(f"group[{index}].name", f"a second group named '{table.name}'")
             names.add(table.name)
         members = [(group, names_of(table.match)) for group, table in zip(groups, tables.group, strict=True)]
+        holidays = frozenset(self._each("holidays", tables.holidays, parse_holiday))
+        timezone = self._timezone()
         return Ruleset(
             classes=NumberClasses(classes, numbering),
             groups=tuple(groups),
@@ -80,8 +83,8 @@ class _Compiler:
             allow=self._list("allow", tables.allow, numbering),
             deny=self._list("deny", tables.deny, numbering),
             tariffs=self._tariffs(),
-            holidays=frozenset(self._each("holidays", tables.holidays, parse_holiday)),
-            timezone=self._timezone(),
+            calendar=Calendar(timezone, holidays),
+            timezone=timezone,
             source=self._source,
             class_names=self._class_names,
             needs_country=any(group.countries for group in groups),
@@ -199,13 +202,13 @@ class _Compiler:
             ),
             max_forwarded_calls=table.max_forwarded_calls,
             hours=tuple(self._each(f"{path}.hours", table.hours, parse_hours)),
-            networks=tuple(self._each(f"{path}.networks", table.networks, _network)),
+            networks=Networks(self._each(f"{path}.networks", table.networks, _network)),
             countries=frozenset(self._each(f"{path}.countries", table.countries, _country)),
             transports=frozenset(self._each(f"{path}.transports", table.transports, _transport)),
             media_encryption=table.media_encryption,
             from_internet=table.from_internet,
             max_devices=table.max_devices,
-            lines=self._lines.keys_of(path),
+            lines={key: self._lines.of(f"{path}.{key}") for key in GroupTable.__struct_fields__},
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 HOLIDAY = 7  # beside the days of the week, 0 is Monday
@@ -58,6 +59,39 @@ def parse_holiday(text: str) -> str:
     return text
 
 
+class Moment(NamedTuple):
+    """A moment by the clock of the policy."""
+
+    today: int  # 0 for Monday, or `HOLIDAY`
+    yesterday: int
+    minute: int  # of the day
+    text: str  # for people
+
+
+class Calendar:
+    """The clock of a policy; remembers the last minute, because calls come in order."""
+
+    __slots__ = ("_holidays", "_last", "_minute", "_timezone")
+
+    def __init__(self, timezone: tzinfo | None, holidays: AbstractSet[str]) -> None:
+        self._timezone = timezone
+        self._holidays = holidays
+        self._minute = -1
+        self._last = Moment(0, 0, 0, "")
+
+    def at(self, seconds: float) -> Moment:
+        """The moment of a Unix time."""
+        minute = int(seconds // 60)
+        if minute != self._minute:
+            local = datetime.fromtimestamp(seconds, self._timezone)
+            today = day_of(local, self._holidays)
+            yesterday = day_of(local - timedelta(days=1), self._holidays)
+            text = f"{local:%a %H:%M} of a holiday" if today == HOLIDAY else f"{local:%a %H:%M}"
+            self._last = Moment(today, yesterday, local.hour * 60 + local.minute, text)
+            self._minute = minute
+        return self._last
+
+
 def day_of(moment: datetime, holidays: AbstractSet[str]) -> int:
     """The day of a moment: 0 for Monday, or `HOLIDAY`."""
     if holidays:
@@ -65,11 +99,6 @@ def day_of(moment: datetime, holidays: AbstractSet[str]) -> int:
         if text in holidays or text[5:] in holidays:
             return HOLIDAY
     return moment.weekday()
-
-
-def days_around(moment: datetime, holidays: AbstractSet[str]) -> tuple[int, int]:
-    """The day of a moment and the day before it."""
-    return day_of(moment, holidays), day_of(moment - timedelta(days=1), holidays)
 
 
 def _days(text: str) -> frozenset[int]:

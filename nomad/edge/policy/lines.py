@@ -37,12 +37,6 @@ class Lines:
             line = self._keys.get(path, 0)
         return line
 
-    def keys_of(self, path: str) -> dict[str, int]:
-        """The lines of the keys of a table by their names; under "" where it begins."""
-        start = f"{path}."
-        found = {key.removeprefix(start): line for key, line in self._keys.items() if key.startswith(start)}
-        return {"": self._keys.get(path, 0), **found}
-
     def _entry(self, start: int, entry: str) -> int:
         depth = 0
         for number in range(start, len(self._text) + 1):

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import phonenumbers
+from phonenumbers import PhoneMetadata
+
+from nomad.edge.policy.e164 import canonical, national
 
 MAX_NUMBER_LENGTH = 64
 MAX_CACHED = 10_000  # numbers whose class is remembered
-MAX_STRAY_PREFIXES = 4  # "+33 (0) ..." may be written more than once by somebody who tries what passes
 LONGEST_INTERNAL = 6  # digits; no number of E.164 that is dialled with a prefix is so short
 EMERGENCY = "emergency"
 EXPRESSION = "re:"
@@ -47,7 +48,7 @@ class Numbering:
         self.outside = outside_prefix
         self.longest_internal = longest_internal
         if country:
-            metadata = phonenumbers.PhoneMetadata.metadata_for_region(country)
+            metadata = PhoneMetadata.metadata_for_region(country)
             if metadata is None:
                 raise ValueError(f"'{country}' is no country; write its ISO 3166 code, as in 'FR'")
             self.country_code = str(metadata.country_code)
@@ -65,14 +66,14 @@ class Numbering:
         if not self.country_code or "*" in number or "#" in number:
             return number
         if number[0] == "+":
-            return self._canonical(number)
+            return canonical(number)
         digits = self.without_outside(number)
         if len(digits) <= self.longest_internal:
             return number
         e164 = self.normalise_prefix(digits)
         if e164[0] == "+":
-            return self._canonical(e164)
-        return self._national(digits) if self.is_bare else number
+            return canonical(e164)
+        return national(digits, self._country) if self.is_bare else number
 
     def without_outside(self, number: str) -> str:
         """A number without what the PBX wants before outside numbers."""
@@ -97,29 +98,6 @@ class Numbering:
             return self.international + digits
         digits = digits.removeprefix(self.country_code)
         return digits if self.is_bare else self.national + digits
-
-    def _canonical(self, number: str) -> str:
-        """E.164 without national prefixes after the country code, which some carriers drop and others dial."""
-        for _ in range(MAX_STRAY_PREFIXES):
-            try:
-                parsed = phonenumbers.parse(number, None)
-            except phonenumbers.NumberParseException:
-                return number
-            shorter = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-            if shorter == number or not shorter.startswith("+"):
-                return number
-            number = shorter
-        return number
-
-    def _national(self, digits: str) -> str:
-        """A number dialled without any prefix, where that is usual."""
-        try:
-            parsed = phonenumbers.parse(digits, self._country)
-        except phonenumbers.NumberParseException:
-            return digits
-        if not phonenumbers.is_possible_number(parsed):
-            return digits
-        return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
 def entry_problem(entry: str) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from nomad.edge.policy.hours import OpenHours
+from nomad.edge.policy.hours import Calendar, OpenHours
 from nomad.edge.policy.numbers import NumberClasses, NumberList
+from nomad.edge.policy.places import Networks
 from nomad.ports import Limits
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOCAL = "local"  # country of addresses that are not of the Internet
 SHORT_SHA = 12
 MAX_FOLDED = 10_000  # names of groups whose folded form is remembered
@@ -48,17 +47,13 @@ class Group:
     limits: Limits
     max_forwarded_calls: int | None
     hours: tuple[OpenHours, ...]
-    networks: tuple[Network, ...]
+    networks: Networks
     countries: frozenset[str]
     transports: frozenset[str]
     media_encryption: bool
     from_internet: bool
     max_devices: int | None
-    lines: Mapping[str, int]  # of the keys that the file gives; "" is the group's own
-
-    def line(self, key: str) -> int:
-        """Where a key stands, else where the group begins."""
-        return self.lines.get(key) or self.lines.get("", 0)
+    lines: Mapping[str, int]  # of every key; of the group where it is not given, 0 without a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,6 @@ class Membership:
 
     group: Group
     by: str
-    line: int
 
 
 class People:
@@ -75,36 +69,31 @@ class People:
 
     def __init__(self, members: Sequence[tuple[Group, Sequence[tuple[str, str]]]]) -> None:
         """`members` is each group with what it matches: a kind (ldap_group, users, ...) and a value."""
-        self._groups = tuple(group for group, _ in members)
-        self._indexes: dict[str, dict[str, int]] = {}
-        for place, (_, names) in enumerate(members):
+        self._members: dict[tuple[str, str], tuple[int, Membership]] = {}
+        for place, (group, names) in enumerate(members):
             for kind, value in names:
-                self._indexes.setdefault(kind, {}).setdefault(folded(value) if kind in FOLDED else value, place)
+                key = folded(value) if kind in FOLDED else value
+                by = f"{kind} '{value}'" if kind in NAMED else kind
+                self._members.setdefault((kind, key), (place, Membership(group, by)))
 
     def find(self, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Membership | None:
         """The group of a person with these LDAP groups, Filter-Ids and RADIUS classes."""
-        best, by = len(self._groups), ""
-        for kind, names in self._indexes.items():
-            for value in _values(kind, user, groups, classes):
-                place = names.get(value, best)
-                if place < best:
-                    best, by = place, f"{kind} '{value}'" if kind in NAMED else kind
-        if not by:
-            return None
-        group = self._groups[best]
-        return Membership(group, by, group.line("match"))
+        found = self._members.get
+        matches = [found(("users", user)), found(EVERYBODY)]
+        for name in groups:
+            key = folded(name)
+            matches += (found(("ldap_group", key)), found(("filter_id", key)))
+        matches += [found(("radius_class", value.decode("utf-8", "replace"))) for value in classes]
+        first = None
+        for match in matches:
+            if match is not None and (first is None or match[0] < first[0]):
+                first = match
+        return first[1] if first else None
 
 
 FOLDED = frozenset({"ldap_group", "filter_id"})
 NAMED = frozenset({"ldap_group", "filter_id", "radius_class"})
-
-
-def _values(kind: str, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Sequence[str]:
-    if kind in FOLDED:
-        return [folded(name) for name in groups]
-    if kind == "radius_class":
-        return [value.decode("utf-8", "replace") for value in classes]
-    return (user,) if kind == "users" else ("",)
+EVERYBODY = ("default", "")
 
 
 @functools.lru_cache(MAX_FOLDED)
@@ -123,7 +112,7 @@ class Ruleset:
     allow: NumberList  # for every group
     deny: NumberList  # for everybody
     tariffs: Mapping[str, Tariff]
-    holidays: frozenset[str]
+    calendar: Calendar
     timezone: tzinfo | None
     source: str  # file name, for people
     version: str = ""  # its number in the store; "" when it was never applied

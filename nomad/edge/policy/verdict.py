@@ -43,6 +43,10 @@ class Attempt:
     own_classes: Sequence[str] = ()  # classes that the AAA server allows the person; empty: the policy alone decides
 
 
+Note = tuple[str, int, str, tuple[object, ...]]
+"""A step that is not written out: rule, line, text with places for values, values. Most chains are never read."""
+
+
 class Step(NamedTuple):
     """One rule that was looked at. `line` is that of the policy file, 0 when the rule does not stand there."""
 
@@ -56,19 +60,24 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided and why. `rule` is a fixed word, `reason` a short phrase for the user, `chain` for admins."""
+    """What was decided and why. `rule` is a fixed word, `reason` a short phrase for the user."""
 
     allowed: bool
     group: str
     number_class: str
     rule: str  # what refused, "" when allowed
     reason: str
-    chain: tuple[Step, ...]
+    notes: tuple[Note, ...]
     number: str = ""  # as the rules were asked, normalised
     status: int = 403  # what a refused caller is answered
     max_call_s: float | None = None  # the call ends after this time
     tariff: Tariff | None = None  # what the call costs, None when nothing
     limits: Limits = NO_LIMITS  # the smaller of the group's and the person's own; a running call is held to them
+
+    @property
+    def chain(self) -> tuple[Step, ...]:
+        """Every rule that was looked at, in order, for admins."""
+        return tuple(Step(rule, line, text.format(*values)) for rule, line, text, values in self.notes)
 
     @property
     def why(self) -> str:
@@ -78,4 +87,4 @@ class Verdict:
     @property
     def short(self) -> str:
         """The rules and their lines alone, for call records: `class:7 group:14 deny:31`."""
-        return " ".join([f"{step.rule}:{step.line}" if step.line else step.rule for step in self.chain])
+        return " ".join([f"{note[0]}:{note[1]}" if note[1] else note[0] for note in self.notes])

@@ -1,10 +1,11 @@
 """nomad.edge.policy.hours: which moments lie within, holidays, midnight."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from nomad.edge.policy.hours import HOLIDAY, day_of, days_around, parse_holiday, parse_hours
+from nomad.edge.policy.hours import HOLIDAY, Calendar, day_of, parse_holiday, parse_hours
 
 HOLIDAYS = frozenset({"2026-12-25", "01-01"})
 
@@ -50,7 +51,6 @@ def test_a_holiday_is_no_day_of_the_week() -> None:
     assert day_of(datetime(2026, 12, 24, 9), HOLIDAYS) == 3
     assert day_of(datetime(2026, 12, 25, 9), HOLIDAYS) == HOLIDAY
     assert day_of(datetime(2027, 12, 25, 9), HOLIDAYS) == 5
-    assert days_around(datetime(2031, 1, 2, 9), HOLIDAYS) == (3, HOLIDAY)
 
 
 @pytest.mark.parametrize("text", ["2026-02-30", "13-01", "christmas", "", "2026-1-1"])
@@ -61,3 +61,25 @@ def test_what_is_no_holiday(text: str) -> None:
 
 def test_the_29th_of_february_is_a_day() -> None:
     assert parse_holiday("02-29") == "02-29"
+
+
+def test_the_clock_of_a_policy() -> None:
+    calendar = Calendar(ZoneInfo("Europe/Paris"), HOLIDAYS)
+    noon = datetime(2026, 12, 26, 11, 0, tzinfo=UTC).timestamp()
+    assert calendar.at(noon) == (5, HOLIDAY, 12 * 60, "Sat 12:00")
+    assert calendar.at(noon + 59.9) is calendar.at(noon)
+    assert calendar.at(noon + 60) == (5, HOLIDAY, 12 * 60 + 1, "Sat 12:01")
+    assert calendar.at(noon - 86400) == (HOLIDAY, 3, 12 * 60, "Fri 12:00 of a holiday")
+
+
+@pytest.mark.parametrize(
+    ("utc", "local"),
+    [
+        (datetime(2026, 3, 29, 0, 59, tzinfo=UTC), "Sun 01:59"),  # then the clock leaps
+        (datetime(2026, 3, 29, 1, 0, tzinfo=UTC), "Sun 03:00"),
+        (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "Sun 02:30"),  # this half hour comes twice
+        (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "Sun 02:30"),
+    ],
+)
+def test_summer_time(utc: datetime, local: str) -> None:
+    assert Calendar(ZoneInfo("Europe/Paris"), frozenset()).at(utc.timestamp()).text == local

@@ -48,6 +48,5 @@ def test_where_things_stand(path: str, entry: str, line: int) -> None:
     assert Lines(TEXT).of(path, entry) == line
 
 
-def test_the_keys_of_a_table() -> None:
-    assert Lines(TEXT).keys_of("group[1]") == {"": 11, "name": 12, "allow": 13, "match": 14, "match.default": 15}
-    assert Lines("").keys_of("group[0]") == {"": 0}
+def test_an_empty_text_has_no_lines() -> None:
+    assert Lines("").of("group[0].match") == 0
