@@ -162,9 +162,9 @@ def _forwarding(attempt: Attempt, found: Found, group: Group, notes: list[Note])
     limit = group.max_forwarded_calls
     if limit is not None:
         count, line = attempt.forwarded_calls, group.lines["max_forwarded_calls"]
-        note = ("forwarded", line, "{} forwarded calls of {}", (count, limit))
+        note = ("forwarded", line, "{} of {} forwarded calls in progress", (count, limit))
         if count >= limit:
-            return Refused(note, f"You already have {count} forwarded calls; {limit} are allowed")
+            return Refused(note, _too_many(count, limit, "forwarded call"))
         notes.append(note)
     return None
 
@@ -226,15 +226,15 @@ def _counts(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | No
     if limit is not None:
         count = attempt.active_calls
         line, by = bounds.where("concurrent_calls", "max_concurrent_calls")
-        note: Note = ("concurrent", line, "{} calls of {} in progress{}", (count, limit, by))
+        note: Note = ("concurrent", line, "{} of {} calls in progress{}", (count, limit, by))
         if count >= limit:
-            return Refused(note, f"You already have {count} calls; {limit} are allowed")
+            return Refused(note, _too_many(count, limit, "call"))
         notes.append(note)
     limit = bounds.limits.calls_per_hour
     if limit is not None:
         count = attempt.calls_last_hour
         line, by = bounds.where("calls_per_hour", "max_calls_per_hour")
-        note = ("per_hour", line, "{} calls of {} within the last hour{}", (count, limit, by))
+        note = ("per_hour", line, "{} of {} calls within the last hour{}", (count, limit, by))
         if count >= limit:
             return Refused(note, f"Your {limit} calls of this hour are used up")
         notes.append(note)
@@ -246,7 +246,7 @@ def _minutes(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | N
     if limit is not None:
         used = attempt.seconds_today
         line, by = bounds.where("seconds_per_day", "max_minutes_per_day")
-        note: Note = ("minutes", line, "{:.0f} minutes of {:.0f} used today{}", (used / 60, limit / 60, by))
+        note: Note = ("minutes", line, "{:.0f} of {:.0f} minutes used today{}", (used / 60, limit / 60, by))
         if used >= limit:
             return Refused(note, f"Your {limit / 60:.0f} minutes of today are used up")
         notes.append(note)
@@ -254,7 +254,7 @@ def _minutes(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | N
     if limit is not None:
         used = attempt.seconds_this_month
         line, by = bounds.where("seconds_per_month", "max_minutes_per_month")
-        note = ("month", line, "{:.0f} minutes of {:.0f} used this month{}", (used / 60, limit / 60, by))
+        note = ("month", line, "{:.0f} of {:.0f} minutes used this month{}", (used / 60, limit / 60, by))
         if used >= limit:
             return Refused(note, f"Your {limit / 60:.0f} minutes of this month are used up")
         notes.append(note)
@@ -268,8 +268,10 @@ def _money(attempt: Attempt, bounds: Bounds, tariff: Tariff | None, notes: list[
         return None
     line, by = bounds.where("cost_per_day", "max_cost_per_day")
     note: Note = ("cost", line, "{:.2f} of {:.2f} spent today{}", (attempt.cost_today, limit, by))
-    if attempt.cost_today + tariff.setup >= limit:
+    if attempt.cost_today >= limit:
         return Refused(note, f"Your {limit:.2f} of today are used up")
+    if attempt.cost_today + tariff.setup >= limit:
+        return Refused(note, f"What is left of your {limit:.2f} of today is too little for this call")
     notes.append(note)
     return None
 
@@ -292,7 +294,7 @@ def _longest(attempt: Attempt, bounds: Bounds, tariff: Tariff | None, notes: lis
             longest, field, key, what = affordable, "cost_per_day", "max_cost_per_day", "money left today"
     if longest is not None:
         line, by = bounds.where(field, key)
-        minutes, seconds = divmod(int(longest), 60)
+        minutes, seconds = divmod(round(longest), 60)
         text = "the call is ended after {} min {} s: {}{}" if seconds else "the call is ended after {0} min: {2}{3}"
         notes.append(("longest", line, text, (minutes, seconds, what, by)))
     return longest
@@ -313,6 +315,11 @@ def _bounds(group: Group, own: Limits) -> Bounds:
             limit = personal
         values[field] = limit
     return Bounds(Limits(**values), frozenset(mine), group)
+
+
+def _too_many(count: int, limit: int, what: str) -> str:
+    has = f"1 {what}" if count == 1 else f"{count} {what}s"
+    return f"You already have {has}; {limit} {'is' if limit == 1 else 'are'} allowed"
 
 
 def _what(entry: Entry, name: str) -> str:

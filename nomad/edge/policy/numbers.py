@@ -63,7 +63,7 @@ class Numbering:
 
     def normalise(self, number: str) -> str:
         """A clean number in E.164, or as it was dialled when it is internal, a short code or no outside number."""
-        if not self.country_code or "*" in number or "#" in number:
+        if not self.country_code or not number or "*" in number or "#" in number:
             return number
         if number[0] == "+":
             return canonical(number)
@@ -91,7 +91,7 @@ class Numbering:
 
     def local(self, number: str) -> str:
         """A normalised number as it is dialled from the site, so that each number has one such form only."""
-        if not self.country_code or number[0] != "+":
+        if not self.country_code or not number.startswith("+"):
             return number
         digits = number[1:]
         if not digits.startswith(self.country_code):
@@ -106,7 +106,8 @@ def entry_problem(entry: str) -> str:
         try:
             re.compile(entry.removeprefix(EXPRESSION))
         except re.error as error:
-            return f"'{entry}' is no regular expression: {error}"
+            mend = "; write [+] for a plus" if entry.startswith("re:+") else ""
+            return f"'{entry}' is no regular expression: {error}{mend}"
         return ""
     return "" if PREFIX.fullmatch(entry) else f"'{entry}' is no prefix of digits; begin patterns with 're:'"
 

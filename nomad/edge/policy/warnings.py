@@ -107,8 +107,9 @@ class _Doubts:
         yield from self._both(f"{path}.allow", table.allow, denies)
         yield from self._emergency(f"{path}.deny", table.deny)
         for entry in table.deny:
-            if entry in tables.deny:
-                line = self._lines.of("deny", entry)
+            other = next((each for each in tables.deny if self._covers(each, entry)), None)
+            if other is not None:
+                line = self._lines.of("deny", other)
                 yield f"{path}.deny", entry, f"'{entry}' is denied to everybody{_at(line)} already"
         allowed = (*table.allow, *tables.allow)
         for entry in table.forward or ():

@@ -30,6 +30,11 @@ def test_a_policy_is_compiled() -> None:
     [
         (('"internal"]\nmax', '"nothing"]\nmax'), "policy.toml:8: group[0].allow: no class 'nothing'"),
         (('["re:[0-9]{4}"]', '["re:["]'), "policy.toml:4: classes.internal: 're:[' is no regular expression"),
+        (
+            ('["re:[0-9]{4}"]', '["re:+33"]'),
+            "policy.toml:4: classes.internal: 're:+33' is no regular expression",
+        ),
+        (('["re:[0-9]{4}"]', '["re:+33"]'), "; write [+] for a plus"),
         (('["re:[0-9]{4}"]', '["abc"]'), "policy.toml:4: classes.internal: 'abc' is no prefix"),
         (('{ users = ["alice"] }', "{}"), "policy.toml:7: group[0].match: matches nobody"),
         (("max_call_minutes", "max_cal_minutes"), "did you mean 'max_call_minutes'?"),

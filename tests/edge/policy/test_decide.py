@@ -89,8 +89,8 @@ def test_the_chain_tells_every_rule_and_its_line() -> None:
         "group staff allows internal (line 12)",
         "source 192.0.2.7 is in 192.0.2.0/24 (line 17)",
         "Mon 11:20 is within Mon-Fri 07:00-21:00 (line 16)",
-        "0 calls of 2 in progress (line 13)",
-        "0 minutes of 60 used today (line 14)",
+        "0 of 2 calls in progress (line 13)",
+        "0 of 60 minutes used today (line 14)",
         "the call is ended after 30 min: longest call (line 15)",
     )
 
