@@ -19,6 +19,7 @@ from tests.harness.processes import ProcessFailed
 SIPP = ("sipp", "setpriv")
 CHAIN = (*SIPP, "slapd", "freeradius", "kamailio")
 PARTS = {
+    "verdicts": (),
     "alone": SIPP,
     "chain": CHAIN,
     "outage": (*CHAIN, "cc"),
