@@ -31,7 +31,7 @@ async def refusal(rig: Rig, number: str) -> Response:
 async def test_a_persons_own_limits(rig: Rig) -> None:
     assert (await refusal(rig, "0123456789")).reason == "National numbers are not allowed for you"
     await rig.talk(rig.phone("alice"))
-    assert (await refusal(rig, "1000")).reason == "You already have 1 calls; 1 are allowed"
+    assert (await refusal(rig, "1000")).reason == "You already have 1 call; 1 is allowed"
     bob = rig.phone("bob")
     await rig.talk(bob)
     assert rig.calls.live == 2
