@@ -472,7 +472,7 @@ class Edge:
             except ValueError as error:
                 log.event(logger, "call-lost", level=logging.ERROR, id=stored.id, why=str(error))
                 continue
-            self.calls.restore(call, latest_end=now + CALL_LIMIT_S)
+            self.calls.restore(call, now=now, latest_end=now + CALL_LIMIT_S)
             self.accountant.opened(call)
             restored += 1
         return restored

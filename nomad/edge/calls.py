@@ -92,7 +92,7 @@ class Call:
     forwarded: bool = False  # the member's phone sent it on; it is the member's call all the same
     multi: str = ""  # Acct-Multi-Session-Id, "" when the call belongs to no other
     interim_at: float = 0.0
-    refresh_by: float | None = None  # when the session timer has run out (RFC 4028); not kept over a restart
+    refresh_by: float | None = None  # when the session timer has run out (RFC 4028)
 
     @property
     def user(self) -> str:
@@ -172,13 +172,18 @@ class CallTable:
         self._active[call.user] = self._active.get(call.user, 0) + 1
         self.live += 1
 
-    def restore(self, call: Call, *, latest_end: float) -> None:
-        """Take in a call that was in progress when the last process ended; it must end by then at the latest."""
+    def restore(self, call: Call, *, now: float, latest_end: float) -> None:
+        """Take in a call that was in progress when the last process ended; it must end by then at the latest.
+
+        A session timer begins anew: refreshes that came meanwhile are not known (RFC 4028).
+        """
         self.open(call)
         for leg in (call.caller, *call.callees.values()):
             leg.cseq += CSEQ_LEAP
         limit = latest_end if call.limit_s is None else (call.answered_at or call.started_at) + call.limit_s
         self._ends_at(call, min(limit, latest_end))
+        if call.refresh_by is not None and call.answered_at is not None:
+            self.expect_refresh(call, now + call.refresh_by - call.answered_at)
 
     def limit(self, call: Call, limit_s: float) -> None:
         """Let a call last this long from its answer on, in place of what was allowed before."""

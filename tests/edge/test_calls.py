@@ -186,14 +186,27 @@ def test_restored_call_keeps_its_limit_and_ends_at_the_latest() -> None:
     table = CallTable()
     limited = thaw(freeze(answered(CallTable(), call("c1", limit_s=60.0)), 1.0))
     endless = thaw(freeze(answered(CallTable(), call("c2")), 1.0))
-    table.restore(limited, latest_end=5000.0)
-    table.restore(endless, latest_end=5000.0)
+    table.restore(limited, now=1020.0, latest_end=5000.0)
+    table.restore(endless, now=1020.0, latest_end=5000.0)
     assert table.active_of("alice") == 2
     assert table.overdue(1069.0) == []
     assert table.overdue(1070.0) == [limited]
     assert table.overdue(4999.0) == []
     assert table.overdue(5000.0) == [endless]
     assert table.find(request("to", "from"), None).call is limited
+
+
+def test_session_timer_of_a_restored_call_begins_anew() -> None:
+    before, table = CallTable(), CallTable()
+    made = answered(before, call())
+    before.expect_refresh(made, 1110.0)  # 100 s after the answer
+    restored = thaw(freeze(made, 1.0))
+    table.restore(restored, now=3000.0, latest_end=90_000.0)
+    assert table.lapsed(3099.0) == []
+    assert table.lapsed(3100.0) == [restored]
+    untimed = thaw(freeze(answered(CallTable(), call("c2")), 1.0))
+    table.restore(untimed, now=3000.0, latest_end=90_000.0)
+    assert table.lapsed(80_000.0) == []
 
 
 def test_calls_that_belong_together() -> None:

@@ -13,12 +13,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness.debian import ROOT
-from tests.harness.freeradius import FreeRadius
 from tests.harness.people import DOMAIN, SAMPLE, Person, group_dn, ldif
 from tests.harness.ports import HOST, free_port
 from tests.harness.processes import Process, ProcessFailed, wait_until
@@ -44,6 +43,25 @@ allow = ["emergency", "internal", "national"]
 """
 
 
+class RadiusServer(Protocol):
+    """What the edge needs to know of one."""
+
+    @property
+    def secret(self) -> str:
+        """Shared with the edge."""
+
+    @property
+    def auth(self) -> str:
+        """host:port for Access-Requests."""
+
+    @property
+    def acct(self) -> str:
+        """host:port for Accounting-Requests."""
+
+    def detail_records(self) -> list[dict[str, str]]:
+        """Accounting-Requests as the server wrote them down, in order."""
+
+
 class EdgeUnclean(Exception):
     """The edge's log has something that no input may cause."""
 
@@ -56,7 +74,7 @@ class Edge:
         folder: Path,
         *,
         pbx: str,
-        radius: FreeRadius | None = None,
+        radius: RadiusServer | None = None,
         port: int = 0,
         people: Iterable[Person] = SAMPLE,
         policy: str = POLICY,

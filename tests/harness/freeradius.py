@@ -95,6 +95,10 @@ class FreeRadius:
         """Start again, after `stop`."""
         self._process = self._launch()
 
+    def kill(self) -> None:
+        """End it as a crash would; the same ports are used by `start`."""
+        self._process.kill()
+
     def pause(self) -> None:
         """Keep the ports open and answer nothing, until `resume`."""
         self._process.send(signal.SIGSTOP)

@@ -190,7 +190,7 @@ async def test_call_survives_a_crash(rig: Rig) -> None:
     after = Rig(rig.options, survivors=rig)
     now = after.clock.wall()
     for stored in await after.live_calls.load():
-        after.calls.restore(thaw(stored), latest_end=now + 86400)
+        after.calls.restore(thaw(stored), now=after.clock.wall(), latest_end=now + 86400)
     after.start()
     assert after.calls.active_of("alice") == 1
     await asyncio.sleep(10)
@@ -211,7 +211,7 @@ async def test_an_answer_sent_again_after_a_crash_reaches_its_caller_without_a_h
     await rig.stop()
     after = Rig(rig.options, survivors=rig)
     for stored in await after.live_calls.load():
-        after.calls.restore(thaw(stored), latest_end=after.clock.wall() + 86400)
+        after.calls.restore(thaw(stored), now=after.clock.wall(), latest_end=after.clock.wall() + 86400)
     after.start()
     private = [("p-asserted-identity", "<sip:2000@pbx.example>"), ("privacy", "id")]
     rig.pbx.reply(talk.invite, 200, headers=private)
@@ -233,7 +233,7 @@ async def test_restored_call_still_ends_at_its_limit_with_a_bye_that_counts(rig:
     await rig.stop()
     after = Rig(rig.options, survivors=rig)
     for stored in await after.live_calls.load():
-        after.calls.restore(thaw(stored), latest_end=after.clock.wall() + 86400)
+        after.calls.restore(thaw(stored), now=after.clock.wall(), latest_end=after.clock.wall() + 86400)
     after.start()
     bye = await rig.pbx.request("BYE", within=3600)
     assert bye.cseq.number > talk.caller.cseq

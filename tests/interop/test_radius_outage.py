@@ -1,0 +1,268 @@
+"""RADIUS is killed under a load of real calls, and the edge with it: nothing is lost, nothing is counted twice.
+
+SIPp calls Asterisk through the edge at CALLS_PER_S. NOMAD_OUTAGE_S says how long RADIUS is away: not long by default, 60
+for the whole truth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.harness.asterisk import Asterisk
+from tests.harness.freeradius import SECRET, FreeRadius, radclient, write_dictionary
+from tests.harness.people import ALICE, BOB, CAROL, DOMAIN, SAMPLE, Person, crowd
+from tests.harness.ports import HOST
+from tests.harness.processes import wait_until
+from tests.harness.radius import OwnRadius
+from tests.harness.sipp import Result, Sipp, credentials
+from tests.harness.wire import Wire
+from tests.interop.conftest import NewFolder
+from tests.interop.test_orders import OrderedEdge
+
+OUTAGE_S = float(os.environ.get("NOMAD_OUTAGE_S", "8"))
+CALLS_PER_S = 5
+BEFORE_S, AFTER_S, HOLD_S = 5, 8, 4
+TIMEOUT_S, MARGIN_S = 1.0, 0.7
+DRAINED_S = 60.0
+ORPHAN_S = 15  # limit of the call whose phone is gone
+KNOWN = (ALICE, BOB, CAROL)
+DATE = "%b %d %Y %H:%M:%S %Z"  # Event-Timestamp in FreeRADIUS's detail file
+
+
+@dataclass
+class Site:
+    """A RADIUS server that can be killed, and an edge before it."""
+
+    edge: OrderedEdge
+    radius: OwnRadius | FreeRadius
+    asterisk: Asterisk
+    folder: Path
+    fresh: Iterator[Person]  # people whom the edge does not remember
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the edge may let in whom RADIUS let in before: FreeRADIUS tells it no Digest-HA1."""
+        return isinstance(self.radius, OwnRadius)
+
+    def load(self, seconds: float) -> Sipp:
+        """Start the callers; they must all end well, served or refused with 503."""
+        calls = int(seconds * CALLS_PER_S)
+        fields = [(each.login, credentials(each.login, each.password), "1000") for each in KNOWN]
+        return Sipp(
+            self.folder / "sipp",
+            "call_or_503",
+            target=self.edge.address,
+            fields=fields,
+            values={"HOLD_MS": str(HOLD_S * 1000)},
+            calls=calls,
+            rate=CALLS_PER_S,
+            auth_uri=f"1000@{DOMAIN}",
+            timeout_s=seconds + 60,
+        )
+
+    def wait_drained(self) -> None:
+        """Wait until RADIUS has everything."""
+        wait_until(
+            lambda: self.edge.metric("nomad_accounting_spool_records") == 0, timeout_s=DRAINED_S, what="empty spool"
+        )
+
+
+@pytest.fixture(params=["own", "freeradius"])
+def site(
+    request: pytest.FixtureRequest, new_folder: NewFolder, edge_port: int, asterisk: Asterisk, sipp_folder: Path
+) -> Iterator[Site]:
+    folder = new_folder(f"outage-{request.param}")
+    write_dictionary(folder)
+    people = [*SAMPLE, *crowd(200)]
+    own = request.param == "own"
+    radius = OwnRadius(folder / "radius", people=people) if own else request.getfixturevalue("freeradius")
+    edge = OrderedEdge(folder, pbx=asterisk.uri, port=edge_port, radius=radius, timeout_s=TIMEOUT_S)
+    yield Site(edge, radius, asterisk, sipp_folder.parent, iter(people[len(SAMPLE) :] if own else [BOB] * 200))
+    edge.stop()
+    if own:
+        radius.stop()
+    asterisk.wait_idle()
+
+
+def test_nothing_is_lost_or_doubled_while_radius_is_gone(site: Site) -> None:
+    edge = site.edge
+    answered_before = answered(site.asterisk)
+    remember_everybody(edge)
+    sipp = site.load(BEFORE_S + OUTAGE_S + AFTER_S)
+    wait_until(lambda: edge.metric("nomad_calls_active") > CALLS_PER_S, timeout_s=15, what="calls under way")
+    site.radius.kill()
+    sit_out(site)
+    assert edge.metric("nomad_accounting_spool_records") > 0
+    assert edge.metric("nomad_accounting_oldest_seconds") > OUTAGE_S / 2
+    site.radius.start()
+    back = time.time()
+    result = sipp.wait()
+    site.wait_drained()
+    site.asterisk.wait_idle()
+    served, refused = outcome(result)
+    assert (result.failed, len(served) + len(refused)) == (0, result.successful)
+    assert bool(refused) is not site.remembers, "phones with a valid verdict stay served, others are refused"
+    records = [each for each in edge.accounting() if each["Nomad-SIP-Call-Id"] in served | refused]
+    assert_each_call_once(records, served)
+    assert answered(site.asterisk) - answered_before == len(served)
+    assert sum(each["result"] == "answered" for each in edge.get("/api/v1/cdrs?limit=5000")["cdrs"]) == len(served)
+    waited = assert_delays_are_true(records)
+    assert max(waited.values()) > OUTAGE_S / 2, "what happened during the outage says so"
+    late = [delay for id, delay in waited.items() if event_at(id, records) > back + 5]
+    assert late, "calls went on afterwards"
+    assert max(late) <= 5
+
+
+def test_the_same_with_the_edge_killed_in_the_middle(site: Site) -> None:
+    edge = site.edge
+    remember_everybody(edge)
+    with Wire(edge.sip, ALICE) as kept, Wire(edge.sip, BOB) as gone:
+        call, orphan = kept.call("1000"), gone.call("1000")
+        (session,) = [each["id"] for each in edge.get("/api/v1/calls")["calls"] if each["user"] == BOB.login]
+        limit = {"Acct-Session-Id": str(session), "Session-Timeout": str(ORPHAN_S + int(OUTAGE_S))}
+        server = f"{HOST}:{edge.order_port}"
+        assert radclient(server, "coa", limit, secret=SECRET, dictionary=edge.folder).kind == "CoA-ACK"
+        sipp = site.load(BEFORE_S + OUTAGE_S + AFTER_S)
+        wait_until(lambda: edge.metric("nomad_calls_active") > CALLS_PER_S + 2, timeout_s=15, what="calls under way")
+        site.radius.kill()
+        began = time.monotonic()
+        wait_until(
+            lambda: time.monotonic() - began >= OUTAGE_S / 2 and edge.metric("nomad_calls_active") >= 2,
+            timeout_s=OUTAGE_S,
+            what="the middle of the outage",
+        )
+        up = {str(each["id"]) for each in edge.get("/api/v1/calls")["calls"] if each["state"] == "answered"}
+        edge.kill9()
+        edge.start()
+        assert {str(each["id"]) for each in edge.get("/api/v1/calls")["calls"]} & {str(session)}
+        assert kept.hang_up(call).status == 200  # a call set up before gets its BYE routed
+        seconds = time.time() - call.established_at
+        sit_out(site, since=began)
+        site.radius.start()
+        result = sipp.wait()
+    # The phone of the orphan is gone, and so is its registration's flow: only its limit ends the call
+    stop = edge.wait_cdr(orphan.call_id, timeout_s=ORPHAN_S + OUTAGE_S + 10)
+    site.wait_drained()
+    site.asterisk.wait_idle(timeout_s=40)
+    assert stop["terminate_cause"] == "Session-Timeout"
+    assert stop["duration_s"] == pytest.approx(ORPHAN_S + int(OUTAGE_S), abs=2)
+    assert edge.wait_cdr(call.call_id)["duration_s"] == pytest.approx(seconds, abs=1)
+    served, refused = outcome(result)
+    # Calls that were being set up at that moment may have come to a bad end, no others
+    assert result.failed <= 2 * CALLS_PER_S
+    everything = edge.accounting()
+    records = [each for each in everything if each["Nomad-SIP-Call-Id"] not in refused]
+    assert_each_call_once(records, {*served, call.call_id, orphan.call_id}, more=True)
+    ended = {each["Acct-Session-Id"] for each in records if each["Acct-Status-Type"] == "Stop"}
+    assert up <= ended, "every call that was up at the crash has its Stop"
+    causes = {each["Nomad-SIP-Call-Id"]: each.get("Acct-Terminate-Cause") for each in records}
+    assert causes[call.call_id] == "User-Request"
+    assert causes[orphan.call_id] == "Session-Timeout"
+    for each in records:
+        if each["Acct-Status-Type"] == "Stop" and each["Nomad-SIP-Call-Id"] in served:
+            assert abs(int(each["Acct-Session-Time"]) - HOLD_S) <= 6, "a BYE may have waited for the edge to come back"
+    assert_delays_are_true(everything)
+    assert edge.metric("nomad_calls_active") == 0
+    assert edge.stored("calls") == 0
+
+
+def remember_everybody(edge: OrderedEdge) -> None:
+    """Each of the callers logs in once."""
+    for person in KNOWN:
+        with Wire(edge.sip, person) as phone:
+            assert phone.register().status == 200
+
+
+def sit_out(site: Site, *, since: float | None = None) -> None:
+    """The outage: once a second somebody unknown tries to get in, somebody known does, and OPTIONS is answered."""
+    began = time.monotonic() if since is None else since
+    restarted = since is not None
+    attempts = 0
+    while time.monotonic() - began < OUTAGE_S:
+        attempts += 1
+        started = time.monotonic()
+        with Wire(site.edge.sip, next(site.fresh)) as fresh, Wire(site.edge.sip, CAROL) as known:
+            method = ("REGISTER", "INVITE")[attempts % 2]
+            uri, to = (f"sip:{DOMAIN}", fresh.address) if method == "REGISTER" else (f"sip:1000@{DOMAIN}", "")
+            request = fresh.compose(method, uri, to=to, body=fresh.offer() if method == "INVITE" else "")
+            request = fresh.authorize(request, fresh.ask(request))
+            sent = time.monotonic()
+            fresh.send(request)
+            assert known.ask(known.compose("OPTIONS", f"sip:{site.edge.address}")).status == 200
+            assert time.monotonic() - sent < MARGIN_S, "nobody waits for RADIUS who need not"
+            refusal = fresh.final(request)
+            assert time.monotonic() - sent < TIMEOUT_S + MARGIN_S
+            assert refusal.status == 503
+            assert int(refusal.get("Retry-After")) > 0
+            if site.remembers and not restarted:  # what was remembered died with the edge
+                assert known.register().status == 200
+        wait_until(lambda: time.monotonic() - started >= 1.0, timeout_s=5, what="the next second")  # noqa: B023
+    assert attempts >= OUTAGE_S / 4
+
+
+def outcome(result: Result) -> tuple[set[str], set[str]]:
+    """Call-IDs of calls that were served to their end, and of those that got 503."""
+    served, refused = set(), set()
+    for block in re.split(r"^-{20,}.*$", result.messages, flags=re.MULTILINE):
+        if "message received" not in block:
+            continue
+        call_id = re.search(r"^Call-ID: (\S+)", block, re.MULTILINE | re.IGNORECASE)
+        if call_id and re.search(r"^SIP/2.0 200", block, re.MULTILINE) and "CSeq: 3 BYE" in block:
+            served.add(call_id[1])
+        elif call_id and re.search(r"^SIP/2.0 503", block, re.MULTILINE):
+            refused.add(call_id[1])
+    return served, refused
+
+
+def assert_each_call_once(records: list[dict[str, str]], calls: set[str], *, more: bool = False) -> None:
+    """One Start and one Stop for each; `more`: others, which the crash cut, may have theirs too."""
+    seen = Counter((each["Nomad-SIP-Call-Id"], each["Acct-Status-Type"]) for each in records)
+    missing = {(call, status) for call in calls for status in ("Start", "Stop")} - set(seen)
+    doubled = {key: count for key, count in seen.items() if count > 1}
+    assert not missing, f"lost: {missing}"
+    assert not doubled, f"doubled: {doubled}"
+    if not more:
+        assert {call for call, _ in seen} == calls
+    sessions: dict[str, set[str]] = {}
+    for each in records:
+        sessions.setdefault(each["Acct-Session-Id"], set()).add(each["Nomad-SIP-Call-Id"])
+    assert all(len(ids) == 1 for ids in sessions.values())
+    starts = {call for call, status in seen if status == "Start"}
+    assert starts == {call for call, status in seen if status == "Stop"}
+
+
+def assert_delays_are_true(records: list[dict[str, str]]) -> dict[tuple[str, str], int]:
+    """Acct-Delay-Time is what lies between the event and its arrival; by session and state."""
+    waited = {}
+    for each in records:
+        delay = int(each["Acct-Delay-Time"])
+        came = float(each.get("received_at") or each["Timestamp"])
+        assert came - moment(each) == pytest.approx(delay, abs=TIMEOUT_S + 2)
+        waited[each["Acct-Session-Id"], each["Acct-Status-Type"]] = delay
+    return waited
+
+
+def event_at(key: tuple[str, str], records: list[dict[str, str]]) -> float:
+    return next(moment(each) for each in records if (each["Acct-Session-Id"], each["Acct-Status-Type"]) == key)
+
+
+def moment(record: dict[str, str]) -> float:
+    """Event-Timestamp, as either server writes it."""
+    text = record["Event-Timestamp"]
+    if text.isdecimal():
+        return float(text)
+    return datetime.strptime(text, DATE).replace(tzinfo=UTC).timestamp()
+
+
+def answered(asterisk: Asterisk) -> int:
+    """Calls that the PBX answered and that have ended."""
+    return sum(each["disposition"] == "ANSWERED" for each in asterisk.cdrs())
