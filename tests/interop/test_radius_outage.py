@@ -1,7 +1,7 @@
 """RADIUS is killed under a load of real calls, and the edge with it: nothing is lost, nothing is counted twice.
 
-SIPp calls Asterisk through the edge at CALLS_PER_S. NOMAD_OUTAGE_S says how long RADIUS is away: not long by default, 60
-for the whole truth.
+SIPp calls Asterisk through the edge at CALLS_PER_S. NOMAD_OUTAGE_S says how long RADIUS is away: not long by default,
+60 for the whole truth.
 """
 
 from __future__ import annotations
