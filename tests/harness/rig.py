@@ -171,7 +171,7 @@ class Rig:
         self.usage.load(await self.cdrs.usage(self.usage.query(now)))
         for stored in await self.live_calls.load():
             call = thaw(stored)
-            self.calls.restore(call, latest_end=now + 86400)
+            self.calls.restore(call, now=now, latest_end=now + 86400)
             self.accountant.opened(call)
 
     async def stop(self) -> None:
