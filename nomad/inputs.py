@@ -11,7 +11,6 @@ from nomad import config as configuration
 from nomad import log
 from nomad.config import Config, ConfigError, secret
 from nomad.edge import scanners
-from nomad.edge.addresses import WILDCARDS
 from nomad.edge.policy import LOCAL, Ruleset, compile_policy, default_ruleset
 from nomad.edge.scanners import Scanners
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
@@ -134,11 +133,13 @@ def server_tls(config: Config) -> ServerTls | None:
 
 
 def inside_addresses(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[str, str]:
-    """For sockets on a wildcard: which of our addresses each PBX sees."""
-    if not any(host in WILDCARDS for _, host, _ in bound):
-        return {}
-    hosts = {host for trunk in trunks.all for host, _ in trunk.sources}
-    return {host: source_address(host, 5060) for host in hosts}
+    """Which of our addresses each PBX sees: never the one that is advertised to the outside.
+
+    Those of a PBX are the ones in its `uri` and those that `trusted` lists one by one.
+    """
+    versions = {6 if ":" in host else 4 for _, host, _ in bound}
+    hosts = {host for trunk in trunks.all for host in trunk.addresses if (6 if ":" in host else 4) in versions}
+    return {host: source_address(host, 5060) for host in sorted(hosts)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from nomad import config
-from nomad.inputs import check, load_ruleset, nonce_key, server_tls, store_url
+from nomad.config import Pbx
+from nomad.edge.trunks import Trunks, make_trunk
+from nomad.inputs import check, inside_addresses, load_ruleset, nonce_key, server_tls, store_url
 from tests.harness.pki import Pki
 from tests.harness.settings import GOOD, load
 
@@ -85,3 +87,13 @@ def test_what_phones_are_shown_over_tls(tmp_path: Path) -> None:
     optional = server_tls(load(tmp_path, text.replace('"required"', '"optional"')))
     assert optional is not None
     assert optional.context(0.0).verify_mode == ssl.CERT_OPTIONAL
+
+
+def test_the_address_that_a_pbx_sees() -> None:
+    def inside(trusted: str, *listens: str) -> dict[str, str]:
+        trunk = make_trunk(Pbx(name="a", uri="sip:127.0.0.1:5070", trusted=(trusted,)), places=[("127.0.0.1", 5070)])
+        return inside_addresses(Trunks([trunk]), [("udp", host, 5060) for host in listens])
+
+    assert inside("127.0.0.1", "0.0.0.0") == {"127.0.0.1": "127.0.0.1"}
+    assert inside("127.0.0.9:5070", "203.0.113.7", "127.0.0.2").keys() == {"127.0.0.1", "127.0.0.9"}
+    assert inside("127.0.0.0/24", "::") == {}

@@ -19,7 +19,7 @@ class OwnAddresses:
     """What the edge is called.
 
     `listens` are the sockets as (transport, host, port); `outside` is what peers see when it is configured; `inside`
-    maps the address of a PBX to the local address that reaches it, for sockets that listen on a wildcard.
+    maps the address of a PBX to the local address that reaches it: a PBX never sees what is advertised to the outside.
     """
 
     def __init__(
@@ -36,13 +36,15 @@ class OwnAddresses:
         self._ports = frozenset(port for _, _, port in listens)
         self._listening = {transport: port for transport, _, port in reversed(listens)}
         self._names = {host for _, host, _ in listens if host not in WILDCARDS} | {outside}
+        self._on_wildcard = any(host in WILDCARDS for _, host, _ in listens)
         self._via: dict[Flow | tuple[str, tuple[str, int], bool], str] = {}
         self.reach(inside or {})
 
     def reach(self, inside: Mapping[str, str]) -> None:
         """Take up other addresses of PBXs."""
         self._inside = dict(inside)
-        self._hosts = frozenset(_bare(name).lower() for name in {*self._names, *inside.values()} if name)
+        names = {*self._names, *inside.values()} if self._on_wildcard else self._names
+        self._hosts = frozenset(_bare(name).lower() for name in names if name)
         self._via.clear()
 
     def is_us(self, uri: Uri) -> bool:

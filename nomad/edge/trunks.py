@@ -22,6 +22,7 @@ class Trunk:
     extensions: re.Pattern[str]
     sources: frozenset[tuple[str, int]]  # address and port
     networks: tuple[Network, ...]  # any port
+    addresses: frozenset[str] = frozenset()  # each that is known to be its, whatever the port
     username: str = ""
     password: str = ""
     diversion: str = ""  # header in which it is told who sent a call on, "" for none
@@ -73,12 +74,14 @@ def make_trunk(pbx: Pbx, *, places: Iterable[tuple[str, int]], password: str = "
             networks.append(ipaddress.ip_network(host, strict=False))
     if not pbx.trusted:
         sources.update(places)
+    single = {str(network[0]) for network in networks if network.num_addresses == 1}
     return Trunk(
         name=pbx.name,
         uri=uri,
         extensions=re.compile(pbx.extensions),
         sources=frozenset(sources),
         networks=tuple(networks),
+        addresses=frozenset({*(host for host, _ in (*places, *sources)), *single}),
         username=pbx.username,
         password=password,
         diversion=pbx.diversion,

@@ -41,6 +41,20 @@ def test_peers_outside_see_the_advertised_address_and_the_pbx_the_inner_one() ->
     assert own.is_us(Uri.parse("sip:10.0.0.1"))
 
 
+def test_an_edge_with_two_homes_shows_each_side_its_own() -> None:
+    listens = [("udp", "203.0.113.7", 5060), ("udp", "10.0.0.1", 5060)]
+    inside = Flow("udp", ("10.0.0.1", 5060), ("10.0.0.9", 5060))
+    outside = Flow("udp", ("203.0.113.7", 5060), ("198.51.100.1", 9))
+    for advertised, seen in (("", "203.0.113.7:5060"), ("sip.inria.example", "sip.inria.example:5060")):
+        own = OwnAddresses(["x"], listens, outside=advertised, inside={"10.0.0.9": "10.0.0.1"})
+        assert (own.sent_by(outside), own.sent_by(inside)) == (seen, "10.0.0.1:5060")
+
+
+def test_a_pbx_on_our_host_is_not_us() -> None:
+    own = OwnAddresses(["x"], [("udp", "203.0.113.7", 5060)], inside={"10.0.0.1": "10.0.0.1"})
+    assert not own.is_us(Uri.parse("sip:10.0.0.1:5060"))
+
+
 def test_record_route_names_transport_and_call() -> None:
     flow = Flow("tcp", ("2001:db8::1", 5060), ("2001:db8::2", 9), 3)
     own = OwnAddresses(["x"], [("tcp", "2001:db8::1", 5060)])

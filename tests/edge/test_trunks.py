@@ -31,6 +31,12 @@ def test_who_is_the_pbx(trusted: tuple[str, ...], host: str, port: int, known: b
         assert (trunks.of(flow(host, port)) is not None) is known
 
 
+def test_which_addresses_a_pbx_is_known_to_have() -> None:
+    pbx = Pbx(name="a", uri="sip:pbx.example", trusted=("10.0.0.2", "10.0.0.3:5070", "10.1.0.0/16", "2001:db8::1"))
+    trunk = make_trunk(pbx, places=[("10.0.0.1", 5060)])
+    assert trunk.addresses == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "2001:db8::1"}
+
+
 def test_a_number_goes_to_the_pbx_that_has_it() -> None:
     first = make_trunk(Pbx(name="first", uri="sip:10.0.0.1", extensions="1[0-9]{3}"), places=[])
     second = make_trunk(Pbx(name="second", uri="sip:10.0.0.2", extensions="2[0-9]{3}"), places=[])
