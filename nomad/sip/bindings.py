@@ -85,7 +85,7 @@ def apply_register(
         _check_contact(contact)
         seconds = _expires(contact, request, limits)
         new = _binding(contact, request, expires_at=now + seconds, now=now, flow=flow, address=address)
-        replaced = [old for old in kept if _replaces(new, old) or (seconds and _is_restarted(new, old, request))]
+        replaced = [old for old in kept if _replaces(new, old) or (seconds and _is_the_same_phone(new, old, request))]
         if replaced:
             _check_order(replaced, request)
             kept = [old for old in kept if old not in replaced]
@@ -165,15 +165,19 @@ def _replaces(new: Binding, old: Binding) -> bool:
     return new.contact == old.contact or Uri.parse(new.contact).equivalent(Uri.parse(old.contact))
 
 
-def _is_restarted(new: Binding, old: Binding, request: Request) -> bool:
-    """Whether a phone that forgot its old registration comes again: by the same flow, with another Call-ID.
+def _is_the_same_phone(new: Binding, old: Binding, request: Request) -> bool:
+    """Whether a phone with another Contact is one that we know, so that no binding is left that rings nowhere.
 
-    Some phones make up a new user part of their Contact each time. What another proxy relays shares that proxy's flow
-    and proves nothing.
+    One that forgot its old registration comes by the same flow with another Call-ID; some make up a new user part each
+    time. One that was rebound by its NAT, or connects anew, comes by another flow with the same Call-ID and one Contact
+    that names its new address. What another proxy relays shares that proxy's flow and proves nothing.
     """
-    if new.instance or old.instance or new.flow != old.flow or new.call_id == old.call_id or len(request.vias) > 1:
+    moved = new.flow != old.flow
+    if new.instance or old.instance or moved != (new.call_id == old.call_id) or len(request.vias) > 1:
         return False
     one, other = Uri.parse(new.contact), Uri.parse(old.contact)
+    if moved:
+        return one.user == other.user and len(request.contacts) == 1
     return (one.host, one.port) == (other.host, other.port)
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,8 +80,13 @@ class Edge:
         policy: str = POLICY,
         timeout_s: float = 2.0,
         guard: Mapping[str, float] | None = None,
+        listen: Sequence[str] = (),
+        advertise: str = "",
     ) -> None:
-        """`pbx` is a SIP URI with its port, from which the PBX also sends; `timeout_s` is that of RADIUS."""
+        """`pbx` is a SIP URI with its port, from which the PBX also sends; `timeout_s` is that of RADIUS.
+
+        `listen` is in place of UDP and TCP at `port`.
+        """
         self.folder = folder
         self.radius = radius
         self.port = port or free_port()
@@ -90,6 +95,8 @@ class Edge:
         (folder / "people.ldif").write_text(ldif(people))
         (folder / "nonce.key").write_bytes(b"known to nobody but this test run")
         (folder / "radius.secret").write_text(radius.secret if radius else "")
+        self._listen = listen or (f"udp:{self.address}", f"tcp:{self.address}")
+        self._advertise = advertise
         (folder / "nomad.toml").write_text(self._config(pbx, timeout_s, guard or {}))
         self._process = self._launch()
 
@@ -197,7 +204,7 @@ class Edge:
 
     def _config(self, pbx: str, timeout_s: float, guard: Mapping[str, float]) -> str:
         lines = [f'domain = "{DOMAIN}"', 'policy = "policy.toml"', "[sip]", 'nonce_key_file = "nonce.key"']
-        lines += [f'listen = ["udp:{self.address}", "tcp:{self.address}"]']
+        lines += [f"listen = {json.dumps(self._listen)}", f'advertise = "{self._advertise}"']
         if self.radius:
             lines += ["[radius]", f'auth = ["{self.radius.auth}"]', f'acct = ["{self.radius.acct}"]']
             lines += ['secret_file = "radius.secret"', f"timeout_s = {timeout_s}"]

@@ -235,7 +235,8 @@ class Rig:
             account_refused=config.accounting.refused,
         )
         listens = [("udp", *EDGE), ("tcp", *EDGE)]
-        own = OwnAddresses(config.domains, listens)
+        inside = {PBX_ADDRESS[0]: EDGE[0]}
+        own = OwnAddresses(config.domains, listens, outside=config.sip.advertise, inside=inside)
         self.proxy = Proxy(
             self.signalling, own, clock=clock, new_branch=lambda: f"z9hG4bK{name()}", timer_c_s=config.sip.timer_c_s
         )

@@ -386,3 +386,24 @@ def test_what_is_too_long_or_malformed_is_a_sip_error(request_: Request) -> None
 def test_a_long_user_agent_is_cut() -> None:
     (binding,) = apply(register(PHONE, headers=["User-Agent: " + "x" * 500]))
     assert len(binding.user_agent) == 120
+
+
+@pytest.mark.parametrize(
+    ("contacts", "call_id", "relayed", "count"),
+    [
+        (("<sip:alice@198.51.100.7:40001>",), "reg-1", False, 1),  # rebound, and told so by STUN
+        (("<sip:alice@198.51.100.7:40001>",), "reg-2", False, 2),  # another phone
+        (("<sip:alice@198.51.100.7:40001>",), "reg-1", True, 2),
+        (("<sip:other@198.51.100.7:40001>",), "reg-1", False, 2),
+        ((f"<sip:alice@198.51.100.7:40001>;{UUID}",), "reg-1", False, 2),
+        (("<sip:alice@198.51.100.7:40001>", "<sip:alice@192.168.1.77>"), "reg-1", False, 3),
+    ],
+)
+def test_a_phone_that_moved_is_known_by_its_call_id(
+    contacts: tuple[str, ...], call_id: str, relayed: bool, count: int
+) -> None:
+    bindings = apply(register("<sip:alice@198.51.100.7:40000>"))
+    after = apply(register(*contacts, call_id=call_id, cseq=2, relayed=relayed), bindings, flow=OTHER_PORT)
+    assert len(after) == count
+    if count == 1:
+        rejected(register("<sip:alice@198.51.100.7:40000>", cseq=2), after)  # late, from where it was before
