@@ -389,6 +389,7 @@ class Edge:
             ),
             clock=clock,
             metrics=self.metrics,
+            answer=self.verdicts.answer,
         )
         registrar = Registrar(sip, locations=self.locations, gruus=gruus, watch=self.endpoint, own=own, clock=clock)
         await registrar.resume()

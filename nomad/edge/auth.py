@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nomad.clock import Clock
@@ -17,6 +17,7 @@ from nomad.edge.sources import source_key
 from nomad.metrics import Metrics
 from nomad.ports import Authenticator, Grant, NonceWindow, Proof, Refusal, Unavailable
 from nomad.sip.errors import Reject, SipError
+from nomad.sip.grammar import quote
 from nomad.sip.headers import Credentials
 from nomad.sip.message import Request
 from nomad.sip.uri import Uri
@@ -35,6 +36,7 @@ class Identity:
 
     grant: Grant
     addresses: frozenset[str]
+    answer: str = ""  # Authentication-Info of the 200 to a REGISTER (RFC 7616 3.5), "" when there is nothing to say
 
     @property
     def user(self) -> str:
@@ -68,7 +70,10 @@ class Authentication:
         authenticator: Authenticator,
         clock: Clock,
         metrics: Metrics,
+        answer: Callable[[Proof], str] = lambda _: "",
     ) -> None:
+        """`answer` gives the rspauth to a proof that was accepted, "" where the password is not known here."""
+        self._answer = answer
         self._digest = digest
         self._nonces = nonces
         self._window = window
@@ -107,7 +112,14 @@ class Authentication:
         # Once more with every name that the person has: the login may have been one that no rule knows.
         self._check_algorithm(request, source, proof.algorithm, (answer.user, answer.extension, *addresses))
         self._metrics.auth("accepted")
-        return Identity(answer, addresses)
+        return Identity(answer, addresses, self._info(proof) if proof.qop and proof.method == "REGISTER" else "")
+
+    def _info(self, proof: Proof) -> str:
+        """That we know the password too (RFC 7616 3.5). No nextnonce: a nonce serves until it is stale, with counts."""
+        rspauth = self._answer(proof)
+        if not rspauth:
+            return ""
+        return f'qop={proof.qop}, rspauth="{rspauth}", cnonce={quote(proof.cnonce)}, nc={proof.nc}'
 
     def addresses_of(self, grant: Grant) -> frozenset[str]:
         """The addresses of a person: those of the directory, and login and extension in our domains."""
@@ -143,6 +155,8 @@ class Authentication:
         for name in REQUIRED:
             if not params.get(name):
                 raise SipError("credentials", f"{name} missing in digest credentials", header="Authorization")
+        if (params.get("userhash") or "").lower() == "true":  # RFC 7616 3.4.4: RADIUS knows people by their names only
+            raise self._challenge(request, source, reason="Digest userhash was not offered", rule="userhash")
         algorithm = (params.get("algorithm") or "MD5").upper()
         qop = (params.get("qop") or "").lower()
         self._check_algorithm(request, source, algorithm, (params["username"], *_claimed(request)))

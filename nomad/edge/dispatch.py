@@ -193,6 +193,8 @@ class Dispatcher:
             raise Reject(403, "This registrar does not serve that domain", rule="foreign-domain", why=request.uri.host)
         identity = await self._identify(incoming)
         headers = await self._parts.registrar.register(request, incoming.flow, identity, ruleset)
+        if identity.answer:
+            headers.append(("Authentication-Info", identity.answer))
         self._answer(incoming, 200, headers=headers)
         self._log(incoming, "registered", 200, started, user=identity.user)
 

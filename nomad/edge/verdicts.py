@@ -96,6 +96,16 @@ class Verdicts:
             self._keep(key, Verdict(answer.grant, answer.ha1, self._clock.monotonic()))
         return answer.grant
 
+    def answer(self, proof: Proof) -> str:
+        """Our proof that we know the password too, to whoever gave that one and was let in (RFC 7616 3.5, rspauth).
+
+        For an answer without body; "" when the AAA server does not trust us with the secret.
+        """
+        verdict = self._verdicts.get(Key(proof.username, proof.realm, proof.algorithm.upper()))
+        if verdict is None or not proof.qop:
+            return ""
+        return _response(proof, verdict.ha1, "", HASHES[proof.algorithm.upper()](b"").hexdigest())
+
     def forget(self, names: Sequence[str]) -> int:
         """Forget what is known of people by their logins or addresses; how many verdicts went."""
         self._changes += 1
@@ -157,18 +167,22 @@ class Verdicts:
 
 def is_right(proof: Proof, ha1: str) -> bool:
     """Whether a proof was made with this HA1 (RFC 7616 3.4.1), compared in constant time."""
-    hashed = HASHES.get(proof.algorithm.upper())
-    if hashed is None or proof.qop not in ("", "auth", "auth-int"):
+    if proof.algorithm.upper() not in HASHES or proof.qop not in ("", "auth", "auth-int"):
         return False
+    given = proof.response.lower().encode("utf-8", "surrogateescape")
+    return hmac.compare_digest(_response(proof, ha1, proof.method, proof.body_hash.lower()).encode(), given)
+
+
+def _response(proof: Proof, ha1: str, method: str, body_hash: str) -> str:
+    """What a proof for this method and body would be (RFC 7616 3.4.1); without a method, our own answer (3.5)."""
+    hashed = HASHES[proof.algorithm.upper()]
 
     def digest(*parts: str) -> str:
         return hashed(":".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
-    whole = proof.qop == "auth-int"
-    target = digest(proof.method, proof.uri, proof.body_hash.lower()) if whole else digest(proof.method, proof.uri)
+    target = digest(method, proof.uri, body_hash) if proof.qop == "auth-int" else digest(method, proof.uri)
     middle = (proof.nonce, proof.nc, proof.cnonce, proof.qop) if proof.qop else (proof.nonce,)
-    given = proof.response.lower().encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(digest(ha1, *middle, target).encode(), given)
+    return digest(ha1, *middle, target)
 
 
 def _names(grant: Grant) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nomad.edge.auth import Identity
@@ -78,3 +80,32 @@ async def test_credentials_in_the_header_of_the_other_role_do_not_count(rig: Rig
     phone.send(again)
     await phone.response(407)
     assert rig.authenticator.asked == []
+
+
+@on_rig()
+async def test_hashed_user_names_are_refused_with_a_reason(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    request = phone.make("REGISTER", f"sip:{DOMAIN}")
+    phone.send(request)
+    challenge = await phone.response(401)
+    assert "userhash" not in (challenge.get("www-authenticate") or "")
+    phone.send(phone.answer_challenge(request, challenge, userhash="true"))
+    assert (await phone.response(401)).reason == "Digest userhash was not offered"
+    assert rig.authenticator.asked == []
+
+
+@on_rig()
+async def test_answer_of_a_register_proves_that_we_know_the_password(rig: Rig) -> None:
+    rig.dispatcher._parts.auth._answer = lambda proof: f"proof for {proof.username}" if proof.qop else ""
+    phone = rig.phone("alice")
+    info = (await phone.register()).get("authentication-info") or ""
+    assert re.fullmatch(r'qop=auth, rspauth="proof for alice", cnonce="c[0-9]+", nc=00000001', info)
+    request = phone.make("REGISTER", f"sip:{DOMAIN}")
+    phone.send(request)
+    phone.send(phone.answer_challenge(request, await phone.response(401), qop=""))
+    assert not (await phone.response(200)).has("authentication-info")
+
+
+@on_rig()
+async def test_nothing_is_said_where_the_password_is_not_known(rig: Rig) -> None:
+    assert not (await rig.phone("alice").register()).has("authentication-info")

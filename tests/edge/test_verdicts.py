@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -272,3 +273,32 @@ async def test_an_answer_on_its_way_is_older_than_a_change() -> None:
     house.server.gate.set()
     assert await waiting == GRANT
     assert len(house.verdicts) == 0
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "hashed"),
+    [("MD5", "md5"), ("SHA-256", "sha256"), ("SHA-512-256", "sha512_256")],
+)
+@pytest.mark.parametrize("qop", ["auth", "auth-int"])
+async def test_our_answer_proves_that_we_know_the_password(algorithm: str, hashed: str, qop: str) -> None:
+    verdicts = House().verdicts
+    proof = login(algorithm=algorithm, qop=qop)
+    assert verdicts.answer(proof) == ""  # not known yet
+    assert await verdicts.check(proof) == GRANT
+
+    def h(text: str) -> str:
+        return hashlib.new(hashed, text.encode()).hexdigest()
+
+    body = f":{h('')}" if qop == "auth-int" else ""
+    secret, target = h(f"alice:{REALM}:wonder"), h(f":sip:{REALM}{body}")
+    assert verdicts.answer(proof) == h(f"{secret}:n:00000001:c:{qop}:{target}")
+
+
+async def test_no_answer_without_the_secret_or_without_qop() -> None:
+    house = House()
+    assert await house.verdicts.check(login(qop="")) == GRANT
+    assert house.verdicts.answer(login(qop="")) == ""
+    house = House()
+    house.server.tells = False
+    assert await house.verdicts.check(login()) == GRANT
+    assert house.verdicts.answer(login()) == ""
