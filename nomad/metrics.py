@@ -186,8 +186,7 @@ class Metrics:
         self._families: list[Counter | Histogram] = [
             self._auth, self._auth_seconds, self._verdicts, self._radius, self._radius_seconds, self._calls,
             self._setup, self._call_seconds, self._policy, self._limits, self._rejects, self._bans, self._suspects,
-            self._fraud, self._sent, self._media, self._stores,
-            self._sent, self._media, self._stores, self._pbx,
+            self._fraud, self._sent, self._media, self._stores, self._pbx,
         ]  # fmt: skip
         self._build = GaugeMetricFamily("nomad_build_info", "Version that runs", labels=["version"])
         self._build.add_metric([version], 1.0)

@@ -199,3 +199,10 @@ def test_orders_are_shown_once_there_is_a_listener() -> None:
     text = metrics.render()[0].decode()
     for result, count in (("taken", 2.0), ("duplicate", 1.0), ("replay", 2.0)):
         assert f'nomad_radius_orders_total{{result="{result}"}} {count}' in text
+
+
+def test_no_family_is_shown_twice(metrics: Metrics) -> None:
+    metrics.pbx_failed("asterisk", "503")
+    names = [line.split(" ")[2] for line in metrics.render()[0].decode().splitlines() if line.startswith("# TYPE ")]
+    assert len(names) == len(set(names))
+    assert "nomad_pbx_failures_total" in names
