@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nomad import config as configuration
 from nomad import log
+from nomad.clock import Clock
 from nomad.config import Config, ConfigError, secret
 from nomad.edge import scanners
 from nomad.edge.policy import LOCAL, Ruleset, compile_policy, default_ruleset
@@ -82,6 +83,12 @@ def load_scanners(config: Config) -> Scanners:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     return Scanners.parse(text, str(path))
+
+
+async def targets_of(uri: Uri) -> list[str]:
+    """Where a SIP URI leads now, in the order to try, for people. Raises `Unavailable`."""
+    found = await DnsResolver(Clock()).resolve(uri)
+    return [f"{each.transport}:{f'[{each.host}]' if ':' in each.host else each.host}:{each.port}" for each in found]
 
 
 def trusted_addresses(trunks: Trunks) -> list[str]:

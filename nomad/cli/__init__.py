@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nomad.cli import accounts, audit, control, explain, login, records, secret, service, versions
+from nomad.cli import accounts, audit, control, explain, login, lookup, records, secret, service, trials, versions
 from nomad.cli.output import Failure, say
 
 app = typer.Typer(
@@ -39,14 +39,24 @@ for command in (
     control.reload,
     control.drain,
     records.cdr,
+    lookup.lookup,
     login.radius_test,
     secret.secret,
 ):
     app.command()(command)
 
 policy = typer.Typer(help="The policy: who may call what, and its versions.", no_args_is_help=True)
-for step in (explain.explain, versions.apply, versions.show, versions.diff, versions.history, versions.rollback):
+for step in (
+    explain.explain,
+    trials.dry_run,
+    versions.apply,
+    versions.show,
+    versions.diff,
+    versions.history,
+    versions.rollback,
+):
     policy.command()(step)
+policy.command("test")(trials.try_out)
 app.add_typer(policy, name="policy")
 
 

@@ -20,9 +20,20 @@ from nomad.cli.connection import AdminOption, JsonOption, Unreachable, connect
 from nomad.cli.output import Failure, print_json, print_table, printable, say
 from nomad.cli.service import DEFAULT_FILE, FileOption
 from nomad.cli.times import local_short
+from nomad.cli.trials import (
+    DEFAULT_DAYS,
+    DEFAULT_LIMIT,
+    DaysOption,
+    NewOption,
+    expected,
+    rehearse,
+    show_broken,
+    show_rehearsed,
+)
 
 if TYPE_CHECKING:
     from nomad.config import Config
+    from nomad.edge.policy import Ruleset
     from nomad.policies import Applied, Change
     from nomad.ports import PolicyStore, PolicyVersion
 
@@ -37,9 +48,6 @@ ByOption = Annotated[str, typer.Option("--by", metavar="WHO", help="Who does it,
 WhyOption = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Also when expected verdicts are broken; needs --why, and is on record.")
-]
-NewOption = Annotated[
-    Path | None, typer.Option("--file", "-f", metavar="NEW", help="The text to take; else the policy file itself.")
 ]
 
 
@@ -61,16 +69,26 @@ def apply(
     ] = None,
     by: ByOption = "",
     force: ForceOption = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Check, test, try it on past calls; change nothing.")] = False,
+    days: DaysOption = DEFAULT_DAYS,
     config: FileOption = DEFAULT_FILE,
     admin: AdminOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Check a policy, test it, store it as a version and put it in force; all of it or nothing."""
-    from nomad.policies import Change, read_policy
+    from nomad import config as configuration
+    from nomad.policies import Change, policy_file, read_policy
+
+    if dry:
+        loaded = configuration.load(config)
+        path = policy_file(loaded)
+        ruleset, _ = _judge(path, read_policy(new or path), str(new or path), force=True, why="dry run")
+        show_rehearsed(rehearse(loaded, ruleset, days), limit=DEFAULT_LIMIT, as_json=as_json)
+        return
 
     async def work(site: Site) -> Applied:
         text = read_policy(new or site.path)
-        failed = _judge(site, text, str(new or site.path), force=force, why=why)
+        _, failed = _judge(site.path, text, str(new or site.path), force=force, why=why)
         change = Change(text, by=by or system_user(), why=why, base=base, failed_tests=failed)
         return await _put_in_force(site, change, config, admin)
 
@@ -91,7 +109,7 @@ def rollback(
 
     async def work(site: Site) -> Applied:
         old = await _version(site, number)
-        failed = _judge(site, old.text, f"version {number}", force=force, why=why)
+        _, failed = _judge(site.path, old.text, f"version {number}", force=force, why=why)
         change = Change(old.text, by=by or system_user(), why=why, restores=number, failed_tests=failed)
         return await _put_in_force(site, change, config, admin)
 
@@ -231,12 +249,27 @@ async def _version(site: Site, number: int | None) -> PolicyVersion:
     return found
 
 
-def _judge(site: Site, text: str, name: str, *, force: bool, why: str) -> int:
+def _judge(path: Path, text: str, name: str, *, force: bool, why: str) -> tuple[Ruleset, int]:
     """Compile and test a text; how many expected verdicts it breaks. Raises `ConfigError` or `Failure`."""
+    from nomad.edge.expectations import cases_beside
     from nomad.edge.policy import compile_policy
 
-    compile_policy(text, name)
-    return 0
+    ruleset = compile_policy(text, name)
+    for warning in ruleset.warnings:
+        say(warning)
+    outcome = expected(ruleset, cases_beside(path))
+    if outcome is None or not outcome.broken:
+        return ruleset, 0
+    show_broken(outcome)
+    count = len(outcome.broken)
+    if not force:
+        raise Failure(
+            f"nothing changed: {count} expected verdicts do not come; mend the policy or {cases_beside(path).name}, "
+            "or give --force and --why"
+        )
+    if not why:
+        raise Failure(f"nothing changed: --force over {count} broken expectations needs --why")
+    return ruleset, count
 
 
 async def _put_in_force(site: Site, change: Change, config_path: Path, admin: str) -> Applied:

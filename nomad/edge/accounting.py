@@ -114,6 +114,7 @@ class Accountant:
 
     def changed(self, call: Call) -> None:
         """A limit of an answered call changed; a crash must not forget it."""
+        self._usage.answered(call, self._clock.wall())
         self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
 
     async def interim(self, calls: Sequence[Call], now: float) -> None:

@@ -217,11 +217,12 @@ class Usage:
         per_s = sum(call.tariff.per_minute / 60.0 for call in talking if call.tariff)
         found, next_s = [], float("inf")
         for call in talking:
-            limits, rule, reason = call.limits, "", ""
+            rule = reason = ""
+            per_day, per_month, money = _limits_of(call)
             for limit, used, speed, name, text in (
-                (limits.seconds_per_day, today, len(talking), "minutes", "minutes of today"),
-                (limits.seconds_per_month, month, len(talking), "month", "minutes of this month"),
-                (limits.cost_per_day if call.tariff else None, cost, per_s, "cost", "of today"),
+                (per_day, today, len(talking), "minutes", "minutes of today"),
+                (per_month, month, len(talking), "month", "minutes of this month"),
+                (money, cost, per_s, "cost", "of today"),
             ):
                 if limit is None:
                     continue
@@ -272,12 +273,21 @@ class Usage:
 
 
 def _is_metered(call: Call) -> bool:
-    limits = call.limits
+    return _limits_of(call) != (None, None, None)
+
+
+def _limits_of(call: Call) -> tuple[float | None, float | None, float | None]:
+    """Seconds of the day and the month, and money: the smaller of the group's limits and the person's own of now."""
+    group, own = call.limits, call.grant.limits
     return (
-        limits.seconds_per_day is not None
-        or limits.seconds_per_month is not None
-        or (limits.cost_per_day is not None and call.tariff is not None)
+        _smaller(group.seconds_per_day, own.seconds_per_day),
+        _smaller(group.seconds_per_month, own.seconds_per_month),
+        _smaller(group.cost_per_day, own.cost_per_day) if call.tariff is not None else None,
     )
+
+
+def _smaller(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
 
 
 def _take_out(calls: list[Call], call: Call) -> bool:

@@ -258,6 +258,17 @@ def test_minutes_of_the_month_and_money_run_out_too() -> None:
     }
 
 
+def test_the_persons_own_limits_hold_too_and_may_change_meanwhile() -> None:
+    usage = Usage(UTC)
+    each = call(NOON, limits=Limits(seconds_per_day=300.0))
+    usage.begin(each, NOON)
+    pick_up(usage, each, NOON)
+    each.grant = Grant("alice", limits=Limits(seconds_per_day=100.0))  # as an order of RADIUS does
+    usage.answered(each, NOON + 50)
+    assert usage.exhausted(NOON + 51) == []
+    assert [e.reason for e in usage.exhausted(NOON + 100.5)] == ["Your 2 minutes of today are used up"]
+
+
 def test_people_for_whom_nothing_counts_are_forgotten_once_a_day() -> None:
     usage = Usage(UTC)
     usage.forget(NOON)

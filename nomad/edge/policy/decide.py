@@ -83,7 +83,7 @@ def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
     if refused:
         return _verdict(notes, refused, member, found)
     longest = _longest(attempt, bounds, tariff, notes)
-    return Verdict(True, group.name, found.name, "", "", tuple(notes), found.number, OK, longest, tariff, bounds.limits)
+    return Verdict(True, group.name, found.name, "", "", tuple(notes), found.number, OK, longest, tariff, group.limits)
 
 
 def _verdict(notes: list[Note], refused: Refused | None, member: Membership | None, found: Found) -> Verdict:

@@ -72,7 +72,7 @@ class Verdict:
     status: int = 403  # what a refused caller is answered
     max_call_s: float | None = None  # the call ends after this time
     tariff: Tariff | None = None  # what the call costs, None when nothing
-    limits: Limits = NO_LIMITS  # the smaller of the group's and the person's own; a running call is held to them
+    limits: Limits = NO_LIMITS  # of the group; a running call is held to them and to the person's own
 
     @property
     def chain(self) -> tuple[Step, ...]:
