@@ -30,7 +30,7 @@ check: $(VENV)/.development
 	$(BIN)/mypy --explicit-package-bases nomad radius tests $(wildcard bench/*.py)
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(VENV)/.development
+bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(ARGS)
 
 bench-guard: $(VENV)/.development packages
@@ -49,4 +49,8 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	$(BIN)/pip install -q -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.development
+	$(BIN)/pip install -q -r requirements-bench.txt
 	@touch $@

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import cpu, report
+from bench import cpu, plots, report
 from bench.setting import Setting
 from bench.stack import missing
 from tests.harness.processes import ProcessFailed
@@ -24,17 +24,18 @@ PARTS = {
     "chain": CHAIN,
     "outage": (*CHAIN, "cc"),
     "delay": (*CHAIN, "cc"),
+    "latency": (*CHAIN, "cc"),
     "memory": CHAIN,
     "radius": (*SIPP, "slapd", "freeradius", "cc"),
 }
-NOT_QUICK = ("memory",)
+NOT_QUICK = ("memory", "radius")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 1 when a part failed; one whose programs are missing is skipped with the line that installs them."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none given: all")
-    parser.add_argument("--quick", action="store_true", help="under three minutes: fewer turns, no memory")
+    parser.add_argument("--quick", action="store_true", help="under three minutes: no memory, no radius")
     parser.add_argument("--name", default="", help="results file, without .json (quick, full, or the parts)")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -57,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
                 failed = True
     report.show(console, results)
     name = options.name or ("-".join(options.parts) if options.parts else "quick" if options.quick else "full")
-    console.print(f"written: {report.save(name, results)}")
+    path = report.save(name, results)
+    drawn = plots.draw(path)
+    console.print(f"written: {path}" + "".join(f", {each.name}" for each in drawn))
     return 1 if failed else 0
 
 

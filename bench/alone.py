@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bench.blast import cost_of_repetition
 from bench.edge import Nomad
 from bench.load import Load, Run
 from bench.setting import PEOPLE, Result, Setting, per_group, spread
 from bench.stack import Pbx
 
 TARGETS_US = {"register": 500.0, "call": 1500.0}  # issue 2
+RELAYED_US, REPEATED_US = 150.0, 40.0  # issue 3: a request or response relayed within a call, a repetition absorbed
 
 
 def measure(setting: Setting) -> Result:
@@ -28,6 +30,7 @@ def measure(setting: Setting) -> Result:
         load = Load("call", 20, seconds, hold_s=0.5)
         plain = setting.caller.run(edge.port, load, edge.groups(), settle_s=0.5)
         chatty = setting.caller.run(edge.port, Load("call", 20, seconds, infos=infos), edge.groups(), settle_s=0.5)
+        repeated = [cost_of_repetition(edge.port, edge.groups()) for _ in range(1 if setting.quick else 3)]
         statuses = [status for status, _ in edge.records()]
     finally:
         edge.stop()
@@ -42,6 +45,11 @@ def measure(setting: Setting) -> Result:
             }
             for name, each in runs.items()
         },
-        "in_dialog_message": {"cpu_us": round((chatty.cpu_us["edge"] - plain.cpu_us["edge"]) / infos, 1)},
+        # an INFO and its answer: two messages
+        "relayed_in_dialog": {
+            "cpu_us": round((chatty.cpu_us["edge"] - plain.cpu_us["edge"]) / infos / 2, 1),
+            "target_us": RELAYED_US,
+        },
+        "repetition_absorbed": {"cpu_us": spread(repeated), "target_us": REPEATED_US},
         "accounting": {"start": statuses.count("Start"), "stop": statuses.count("Stop")},
     }

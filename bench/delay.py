@@ -11,7 +11,8 @@ from bench.setting import PEOPLE, Result, Setting
 from bench.stack import DelayProxy, FreeRadius, Kamailio, Pbx, Slapd
 
 QUICK = {0.050: ("register",)}
-FULL = {0.0: ("register",), 0.010: ("register",), 0.050: ("register", "call"), 0.200: ("register",)}
+BOTH = ("register", "call")
+FULL = {0.0: BOTH, 0.010: BOTH, 0.050: BOTH, 0.200: BOTH}
 ROUND_TRIPS = {"register": 1, "call": 3}  # that a worker of Kamailio waits for
 HIGHEST_FIRST = {"register": 600.0, "call": 150.0}
 GROW = 1.5

@@ -20,7 +20,8 @@ from tests.harness.processes import Process
 CLEAN_BAD = 0.01  # failures and retransmissions together, as a part of the operations
 CLEAN_CARRIED = 0.98
 GRACE_S = 12.0
-RESPONSE_TIMES = {"register": 1, "call": 3}  # REGISTER to the final 200, BYE to its 200
+# SIPp's timers in the scenarios: first REGISTER to the 200, INVITE with credentials to the 200, BYE to its 200
+REGISTRATION, SET_UP, HANG_UP = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class Run:
     cpu_us: dict[str, float] = field(default_factory=dict)
     """CPU microseconds per operation of each group of processes."""
     calibration_us: float = 0.0
-    response_ms: list[tuple[float, float]] = field(default_factory=list)
-    """When it ended (Unix time) and how long it took: SIPp's clock, which ticks every few milliseconds."""
+    response_ms: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """By SIPp's timer: when it ended (Unix time) and how long it took, by a clock that ticks every few milliseconds."""
 
     @property
     def offered(self) -> int:
@@ -181,14 +182,14 @@ class Session:
         rows = list(csv.DictReader(path.read_text(errors="replace").splitlines(), delimiter=";"))
         return rows[-1] if rows else {}
 
-    def _response_times(self) -> list[tuple[float, float]]:
-        wanted = str(RESPONSE_TIMES[self._load.scenario])
-        found = []
+    def _response_times(self) -> dict[int, list[tuple[float, float]]]:
+        found: dict[int, list[tuple[float, float]]] = {}
         for path in self.folder.glob("*_rtt.csv"):
             for line in path.read_text(errors="replace").splitlines()[1:]:
                 fields = line.split(";")
-                if len(fields) >= 3 and fields[2].strip() == wanted:
-                    found.append((self._begin_wall + float(fields[0]) / 1000, float(fields[1])))
+                if len(fields) >= 3 and fields[2].strip().isdigit():
+                    at, took = self._begin_wall + float(fields[0]) / 1000, float(fields[1])
+                    found.setdefault(int(fields[2]), []).append((at, took))
         return found
 
 

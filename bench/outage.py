@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.edge import Nomad
-from bench.load import Caller, Load, Run, percentile
+from bench.load import HANG_UP, Caller, Load, Run, percentile
 from bench.probe import Probe
 from bench.setting import PEOPLE, Result, Setting
 from bench.stack import DelayProxy, FreeRadius, Kamailio, Pbx, Slapd
@@ -83,7 +83,7 @@ def _interrupt(proxy: DelayProxy, plan: Plan) -> tuple[float, float]:
 
 def _byes(run: Run) -> list[tuple[float, float | None]]:
     """When a BYE was sent and how long its answer took; SIPp notes the time of the answer."""
-    return [(at - took_ms / 1000, took_ms / 1000) for at, took_ms in run.response_ms]
+    return [(at - took_ms / 1000, took_ms / 1000) for at, took_ms in run.response_ms.get(HANG_UP, ())]
 
 
 def _waited(samples: list[tuple[float, float | None]]) -> dict[str, object]:

@@ -62,6 +62,7 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
         ("alone", _alone),
         ("chain", _chain),
         ("delay", _delay),
+        ("latency", _latency),
         ("outage", _outage),
         ("radius", _radius),
     ):
@@ -85,7 +86,9 @@ def _alone(part: Mapping[str, Any]) -> Table:
         cpu = each["cpu_us"]
         target, calibration = f"{each['target_us']:.0f}", each["calibration_us"]
         table.add_row(scenario, _of(cpu["edge"]), _of(cpu["radius"]), target, _of(calibration))
-    table.add_row("relayed message in a call", f"{part['in_dialog_message']['cpu_us']:.0f}", "", "", "")
+    relayed, repeated = part["relayed_in_dialog"], part["repetition_absorbed"]
+    table.add_row("message relayed within a call", f"{relayed['cpu_us']:.0f}", "", f"{relayed['target_us']:.0f}", "")
+    table.add_row("repetition absorbed", _of(repeated["cpu_us"]), "", f"{repeated['target_us']:.0f}", "")
     return table
 
 
@@ -134,6 +137,21 @@ def _delay(part: Mapping[str, Any]) -> Table:
             continue
         rates = ", ".join(f"{edge} {rate:.0f}" for edge, rate in each["clean_per_s"].items())
         table.add_row(name, rates, ", ".join(f"{ratio:.1f}" for ratio in each["ratio"].values()))
+    return table
+
+
+def _latency(part: Mapping[str, Any]) -> Table:
+    title = "Milliseconds at half of what the peer with 8 workers carries"
+    table = Table("RADIUS delay", "per second", "edge", "p50", "p99", "ours / peer's p50, p99", title=title)
+    for name, each in part.items():
+        if name == "machine":
+            continue
+        for edge in each["p50_ms"]:
+            ratios = ""
+            if edge == "nomad":
+                ratios = f"{each['p50_ratio']['median']:.2f}, {each['p99_ratio']['median']:.2f}"
+            waits = (f"{each[key][edge]['median']:.1f}" for key in ("p50_ms", "p99_ms"))
+            table.add_row(name, f"{each['per_s']:g}", edge, *waits, ratios)
     return table
 
 

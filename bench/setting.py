@@ -37,7 +37,7 @@ class Setting:
 
     def loads(self) -> Sequence[Load]:
         """What CPU time is measured with."""
-        seconds = 3.0 if self.quick else 8.0
+        seconds = 2.0 if self.quick else 8.0
         return Load("register", 250, seconds), Load("call", 100, seconds)
 
     def say(self, text: str) -> None:

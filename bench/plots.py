@@ -1,0 +1,87 @@
+"""The figures of a results file as pictures beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PEER, MIXED, OURS = "kamailio + freeradius", "nomad + freeradius", "nomad + embedded"
+COLOURS = {"edge": "#4c72b0", "radius": "#dd8452", "ldap": "#55a868"}
+
+
+def draw(results: Path) -> Sequence[Path]:
+    """One PNG per part that can be drawn; none when matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return ()
+    matplotlib.use("Agg")
+    parts = json.loads(results.read_text(encoding="utf-8"))
+    drawn = []
+    for name, paint in (("chain", _chain), ("delay", _delay), ("latency", _latency)):
+        if name in parts:
+            from matplotlib import pyplot
+
+            figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+            paint(parts[name], axes)
+            path = results.with_name(f"{results.stem}-{name}.png")
+            figure.savefig(path, dpi=100, metadata={"Software": None})
+            pyplot.close(figure)
+            drawn.append(path)
+    return drawn
+
+
+def _chain(part: Mapping[str, Any], axes: Sequence[Any]) -> None:
+    """Stacked bars: CPU of edge, RADIUS and LDAP."""
+    for scenario, plot in zip(("register", "call"), axes, strict=True):
+        chains = [name for name in (PEER, MIXED, OURS) if scenario in part.get(name, {})]
+        below = [0.0] * len(chains)
+        for group, colour in COLOURS.items():
+            heights = [part[name][scenario]["cpu_us"][group]["median"] for name in chains]
+            plot.bar(chains, heights, bottom=below, color=colour, label=group, width=0.6)
+            below = [low + height for low, height in zip(below, heights, strict=True)]
+        plot.set_title(f"CPU per {'registration' if scenario == 'register' else 'call'}, microseconds")
+        plot.tick_params(axis="x", labelrotation=12)
+        plot.legend()
+
+
+def _delay(part: Mapping[str, Any], axes: Sequence[Any]) -> None:
+    """Clean rate over RADIUS delay."""
+    for scenario, plot in zip(("register", "call"), axes, strict=True):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for name, each in part.items():
+            if name.startswith(f"{scenario}, "):
+                delay_ms = float(name.split()[1])
+                for edge, rate in each["clean_per_s"].items():
+                    lines.setdefault(edge, []).append((delay_ms, rate))
+        for edge, points in lines.items():
+            plot.plot(*zip(*sorted(points), strict=True), marker="o", label=edge)
+        plot.set_title(f"Clean {'registrations' if scenario == 'register' else 'calls'} per second")
+        _finish(plot, "RADIUS delay, ms")
+
+
+def _latency(part: Mapping[str, Any], axes: Sequence[Any]) -> None:
+    """p50 and p99 over RADIUS delay."""
+    for scenario, plot in zip(("register", "call"), axes, strict=True):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for name, each in part.items():
+            if name.startswith(f"{scenario}, "):
+                for percentile in ("p50", "p99"):
+                    for edge, waits in each[f"{percentile}_ms"].items():
+                        point = (float(name.split()[1]), waits["median"])
+                        lines.setdefault(f"{edge}, {percentile}", []).append(point)
+        for name, points in lines.items():
+            style = "--" if name.endswith("p99") else "-"
+            plot.plot(*zip(*sorted(points), strict=True), style, marker="o", label=name)
+        plot.set_title(f"{'Registration' if scenario == 'register' else 'Call set-up'} at half load, ms")
+        _finish(plot, "RADIUS delay, ms")
+
+
+def _finish(plot: Any, label: str) -> None:
+    plot.set_xlabel(label)
+    plot.set_yscale("log")
+    plot.grid(visible=True, which="both", alpha=0.3)
+    if plot.lines:  # a quick run measures no calls
+        plot.legend()
