@@ -22,13 +22,15 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.audit import Auditor
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import CallTable, thaw
-from nomad.edge.dispatch import Dispatcher, Parts
+from nomad.edge.dispatch import Dispatcher
+from nomad.edge.dispatch import Parts as DispatchParts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.gateways import Gateways
 from nomad.edge.gruu import Gruus
 from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.habits import Habits
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.judge import Parts as JudgeParts
 from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
 from nomad.edge.names import Names
@@ -39,6 +41,7 @@ from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
 from nomad.edge.parties import Parties
 from nomad.edge.policy import Ruleset
+from nomad.edge.probes import Probes
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.sides import Lines, Sides
@@ -393,21 +396,20 @@ class Edge:
         )
         registrar = Registrar(sip, locations=self.locations, gruus=gruus, watch=self.endpoint, own=own, clock=clock)
         await registrar.resume()
+        parties = Parties(own, self.locations, gruus)
         self.dispatcher = Dispatcher(
-            Parts(
+            DispatchParts(
                 guard=self.guard,
                 auth=auth,
                 registrar=registrar,
-                parties=Parties(own, self.locations, gruus),
+                parties=parties,
                 calls=self.calls,
                 subscriptions=self.subscriptions,
                 switchboard=self.switchboard,
                 notices=self.notices,
                 proxy=proxy,
-                accountant=self.accountant,
-                usage=self.usage,
                 own=own,
-                warden=self.warden,
+                judging=JudgeParts(parties, self.calls, self.usage, self.warden, self.accountant),
             ),
             ruleset,
             trunks,
@@ -423,6 +425,14 @@ class Edge:
             proxy=proxy,
             switchboard=self.switchboard,
             notices=self.notices,
+            probes=Probes(
+                calls=self.calls,
+                switchboard=self.switchboard,
+                proxy=proxy,
+                logins=logins,
+                clock=clock,
+                interval_s=config.sip.dialog_check_s,
+            ),
             accountant=self.accountant,
             locations=self.locations,
             guard=self.guard,

@@ -11,6 +11,7 @@ from nomad.config.tables import Config, DigestRule, Radius, Watch
 
 ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 DNS_PORT = 53
+LEAST_SESSION_S = 90  # RFC 4028 4
 DISCONNECT_PORT = 3799  # RFC 5176 2.1
 CLIENT_CERTIFICATES = ("off", "optional", "required")
 SERVER_NAME = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -63,6 +64,13 @@ def _check_sip(config: Config) -> list[str]:
         for key in ("nonce_lifetime_s", "timer_c_s", "min_expires_s", "max_transactions", "max_connections")
         if getattr(sip, key) <= 0
     ]
+    if sip.session_expires_s and sip.session_expires_s < max(sip.min_session_expires_s, LEAST_SESSION_S):
+        problems.append(
+            f"sip.session_expires_s: {sip.session_expires_s} is too short; at least min_session_expires_s and "
+            f"{LEAST_SESSION_S} (RFC 4028 4), or 0 for no timer"
+        )
+    if sip.dialog_check_s < 0:
+        problems.append("sip.dialog_check_s: must not be below 0; 0 switches it off")
     if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
         problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
     for key in ("certificate", "private_key", "client_ca_file", "ca_file", "nonce_key_file"):

@@ -83,6 +83,10 @@ class Sip(Struct, frozen=True):
     """Registration without a wish of its own (restart)."""
     min_session_expires_s: int = 90
     """Shortest session interval; phones that want a shorter one get 422 (RFC 4028, restart)."""
+    session_expires_s: int = 1800
+    """Session timer that the edge asks for in a call whose caller asks for none (RFC 4028 8.1, restart). 0: none."""
+    dialog_check_s: int = 300
+    """How often both ends of a call without session timer are asked whether they still have it (restart). 0: never."""
     timer_c_s: float = 180.0
     """How long an INVITE may ring (RFC 3261 16.6 step 11; restart)."""
     max_transactions: int = 200_000

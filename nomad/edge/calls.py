@@ -23,6 +23,7 @@ from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
 
 LINGER_S = 32.0  # how long an ended call still routes late requests and ACKs (64*T1)
+LATE_REFRESH_S = 60.0
 CALL_PARAM = "c"  # of our Record-Route URI; names the call
 CSEQ_LEAP = 500  # more requests than a side has sent since its call was stored; gaps are allowed (RFC 3261 12.2.2)
 MAX_CALLEES = 64  # dialogs that the forks of one call may create
@@ -175,15 +176,15 @@ class CallTable:
     def restore(self, call: Call, *, now: float, latest_end: float) -> None:
         """Take in a call that was in progress when the last process ended; it must end by then at the latest.
 
-        A session timer begins anew: refreshes that came meanwhile are not known (RFC 4028).
+        A refresh that was due while nobody was here has a while from `now` on to come.
         """
         self.open(call)
+        if call.refresh_by is not None:
+            self.expect_refresh(call, max(call.refresh_by, now + LATE_REFRESH_S))
         for leg in (call.caller, *call.callees.values()):
             leg.cseq += CSEQ_LEAP
         limit = latest_end if call.limit_s is None else (call.answered_at or call.started_at) + call.limit_s
         self._ends_at(call, min(limit, latest_end))
-        if call.refresh_by is not None and call.answered_at is not None:
-            self.expect_refresh(call, now + call.refresh_by - call.answered_at)
 
     def limit(self, call: Call, limit_s: float) -> None:
         """Let a call last this long from its answer on, in place of what was allowed before."""

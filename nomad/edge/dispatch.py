@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 from nomad import log, tasks
 from nomad.clock import Clock
-from nomad.edge import loops
-from nomad.edge.accounting import Accountant, Attempted
+from nomad.edge import judge, loops
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop, Leg
-from nomad.edge.forwarding import MAX_DIVERSIONS, Onward, target_of, times_diverted
+from nomad.edge.forwarding import Onward
 from nomad.edge.gruu import leads_to_phone
 from nomad.edge.guard import ALLOW, METHODS, Guard, check_sanity
+from nomad.edge.judge import Judge
 from nomad.edge.notices import METHODS as NOTICES
 from nomad.edge.notices import Notices
 from nomad.edge.parties import Parties
-from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, decide
+from nomad.edge.policy import Ruleset
 from nomad.edge.proxy import PBX, PHONE, Proxy, Relay
 from nomad.edge.registrar import Registrar
 from nomad.edge.scanners import Scanners
@@ -31,11 +31,8 @@ from nomad.edge.sides import Incoming
 from nomad.edge.subscriptions import Subscriptions, Way
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.trunks import Trunks
-from nomad.edge.usage import Usage
-from nomad.edge.warden import Warden
 from nomad.metrics import Metrics
-from nomad.ports import Countries, Grant, Signalling, Unavailable
-from nomad.sip.bindings import MAX_USER_AGENT_CHARS
+from nomad.ports import Countries, Signalling, Unavailable
 from nomad.sip.build import response_to
 from nomad.sip.dialog import pop_own_route
 from nomad.sip.errors import Reject, SipError
@@ -51,9 +48,7 @@ from nomad.sip.events import (
     ResponseArrived,
     StrayResponse,
 )
-from nomad.sip.headers import NameAddr
 from nomad.sip.message import Request, Response
-from nomad.sip.sdp import is_encrypted
 from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
@@ -78,10 +73,8 @@ class Parts:
     switchboard: Switchboard
     notices: Notices
     proxy: Proxy
-    accountant: Accountant
-    usage: Usage
     own: OwnAddresses
-    warden: Warden
+    judging: judge.Parts
 
 
 class Dispatcher:
@@ -110,6 +103,15 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._new_tag = new_tag
+        self._judge = Judge(
+            parts.judging,
+            trunks=lambda: self.trunks,
+            countries=lambda: self.countries,
+            own=parts.own,
+            clock=clock,
+            metrics=metrics,
+            new_id=new_tag,
+        )
 
     def handle(self, event: Event) -> None:
         """One event from the stack or the transport."""
@@ -212,15 +214,11 @@ class Dispatcher:
         phone = await self._parts.parties.phone_of(request.uri)
         number = await self._parts.parties.number_of(request.uri, phone)
         relay.check_cancelled()
-        verdict = self._verdict(incoming, identity, number, ruleset)
-        refusal: Reject | None
-        if not verdict.allowed:
-            refusal, rule = self._policy_refusal(verdict), verdict.rule
-        elif refusal := self._fraud_refusal(incoming, identity.grant, verdict):
-            rule = refusal.rule
-        if refusal is not None:
-            policy = ruleset.label
-            await self._on_record(incoming, identity, number, verdict, policy=policy, refusal=refusal, rule=rule)
+        verdict = self._judge.verdict(incoming, identity, number, ruleset)
+        if refused := self._judge.refusal(incoming, identity.grant, verdict):
+            refusal, rule = refused
+            await self._judge.put_on_record(incoming, identity, number, verdict, ruleset, refusal=refusal, rule=rule)
+            raise refusal
         switchboard = self._parts.switchboard
         call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.label)
         if phone is None:
@@ -240,12 +238,12 @@ class Dispatcher:
         else:
             phone = await self._parts.parties.phone_of(request.uri)
             number = await self._parts.parties.number_of(request.uri, phone)
-            self._judge(incoming, identity, number, ruleset)
+            self._judge.notice(incoming, identity, number, ruleset)
             if phone is not None:
                 await notices.to_phone(incoming, relay, identity, phone)
                 return
         if method == "REFER":
-            await self._judge_transfer(incoming, identity, self._pbx_hosts(), ruleset)
+            await self._judge.transfer(incoming, identity, ruleset)
         await notices.to_pbx(incoming, relay, identity, number=number, trunk=self.trunks.for_number(number))
 
     async def _from_pbx(self, incoming: Incoming, relay: Relay) -> None:
@@ -265,7 +263,7 @@ class Dispatcher:
                 if grant is None:
                     return None
                 ringing = Incoming(incoming.key, request, flow)  # as if the phone had called
-                return await self._judge_forward(response, ringing=ringing, grant=grant, ruleset=ruleset)
+                return await self._judge.forward(response, ringing, grant, ruleset)
 
             await self._parts.switchboard.ring(incoming, relay, registration, number, judge=judge)
         else:
@@ -274,11 +272,12 @@ class Dispatcher:
     async def _within_call(self, incoming: Incoming, relay: Relay, own_route: Uri | None) -> None:
         request = incoming.request
         hop = self._parts.calls.find(request, own_route)
-        await self._check_sender(incoming, hop.sender, hop.user_of(hop.sender), of=f"call {hop.call.id}")
+        if await self._check_sender(incoming, hop.sender, hop.user_of(hop.sender), of=f"call {hop.call.id}"):
+            self._parts.switchboard.store(hop.call)
         self._parts.switchboard.check_session(request)
         if request.method == "REFER" and hop.sender.side == PHONE:
             identity = Identity(hop.call.grant, frozenset())
-            await self._judge_transfer(incoming, identity, self._pbx_hosts(hop.receiver), self.ruleset)
+            await self._judge.transfer(incoming, identity, self.ruleset, party=hop.receiver)
         if request.method == "INVITE":
             self._answer(incoming, 100)
         await self._parts.parties.follow(hop.receiver, hop.user_of(hop.receiver))
@@ -305,7 +304,9 @@ class Dispatcher:
             raise
         guard.proved(address, self._clock.monotonic())
         registers = incoming.request.method == "REGISTER"
-        self._parts.warden.logged_in(identity.grant, self.countries.of(address), registers=registers, peer=address)
+        self._parts.judging.warden.logged_in(
+            identity.grant, self.countries.of(address), registers=registers, peer=address
+        )
         return identity
 
     def _turn_away(self, incoming: Incoming, signature: str) -> None:
@@ -332,168 +333,9 @@ class Dispatcher:
         sender.flow = flow
         return True
 
-    async def _judge_transfer(self, incoming: Incoming, identity: Identity, hosts: set[str], ruleset: Ruleset) -> None:
-        """A transfer makes the PBX call in the phone's stead (RFC 3515): the policy judges it like a call."""
-        values = incoming.request.get_all("refer-to")
-        if len(values) != 1:
-            raise Reject(400, "Exactly one Refer-To is needed", rule="transfer")
-        target = NameAddr.parse(values[0]).uri
-        if target.scheme in ("sip", "sips") and target.host in hosts:
-            target = Uri.build(target.unescaped_user, self._parts.own.domain)
-        number = await self._parts.parties.number_of(target, await self._parts.parties.phone_of(target))
-        verdict = self._judge(incoming, identity, number, ruleset, direction=Direction.FORWARD)
-        if refusal := self._fraud_refusal(incoming, identity.grant, verdict):
-            raise refusal
-
-    async def _judge_forward(
-        self, response: Response, *, ringing: Incoming, grant: Grant, ruleset: Ruleset
-    ) -> Onward | None:
-        """Where the 3xx of a phone leads, judged as a call by its person; None when that may not be."""
-        try:
-            if times_diverted(ringing.request) >= MAX_DIVERSIONS:
-                raise Reject(482, rule="diversions")
-            target = target_of(response)
-            if target is None:
-                return None
-            if target.host in self._pbx_hosts():
-                target = Uri.build(target.unescaped_user, self._parts.own.domain)
-            number = await self._parts.parties.number_of(target)
-            if number == grant.extension:
-                raise Reject(482, rule="forward-loop")
-            calls = self._parts.calls
-            verdict = self._verdict(
-                ringing,
-                Identity(grant, frozenset()),
-                number,
-                ruleset,
-                direction=Direction.FORWARD,
-                active_calls=max(0, calls.active_of(grant.user) - 1),  # without this one
-                forwarded_calls=calls.forwarded_of(grant.user),
-            )
-            if not verdict.allowed:
-                raise self._policy_refusal(verdict)
-            if refusal := self._fraud_refusal(ringing, grant, verdict):
-                raise refusal
-        except Reject as reject:
-            self._not_forwarded(ringing, grant, reject.rule, reject.why)
-            return None
-        except SipError as error:
-            self._not_forwarded(ringing, grant, "malformed", error.text)
-            return None
-        return Onward(number, self.trunks.for_number(number), verdict, ruleset.label)
-
-    def _not_forwarded(self, ringing: Incoming, grant: Grant, rule: str, why: str) -> None:
-        self._metrics.refused(rule)
-        self._log(ringing, f"not forwarded: {rule}", 0, self._clock.monotonic(), user=grant.user, why=why)
-
-    def _judge(
-        self,
-        incoming: Incoming,
-        identity: Identity,
-        number: str,
-        ruleset: Ruleset,
-        *,
-        direction: Direction = Direction.OUT,
-    ) -> Verdict:
-        """Raises `Reject` when a person may not call this number, however many calls the person has now."""
-        forwarded = self._parts.calls.forwarded_of(identity.user) if direction is Direction.FORWARD else 0
-        verdict = self._verdict(
-            incoming, identity, number, ruleset, direction=direction, active_calls=0, forwarded_calls=forwarded
-        )
-        if not verdict.allowed:
-            raise self._policy_refusal(verdict)
-        return verdict
-
-    def _pbx_hosts(self, party: Leg | None = None) -> set[str]:
-        """Where the parties of a PBX are, as phones that transfer a call to one of them name it."""
-        hosts = {trunk.uri.host for trunk in self.trunks.all}
-        if party is not None and party.contact:
-            hosts.add(Uri.parse(party.contact).host)
-        return hosts
-
     @property
     def _allow(self) -> str:
         return ALLOW if self._parts.notices.enabled else ALLOW_CALLS
-
-    def _verdict(
-        self,
-        incoming: Incoming,
-        identity: Identity,
-        number: str,
-        ruleset: Ruleset,
-        *,
-        direction: Direction = Direction.OUT,
-        active_calls: int | None = None,
-        forwarded_calls: int = 0,
-    ) -> Verdict:
-        now = self._clock.wall()
-        grant, flow = identity.grant, incoming.flow
-        used = self._parts.usage.of(grant.user, now)
-        return decide(
-            ruleset,
-            Attempt(
-                user=grant.user,
-                groups=grant.groups,
-                classes=grant.classes,
-                number=number,
-                source=flow.remote[0],
-                at=now,
-                direction=direction,
-                transport=flow.transport,
-                encrypted_media=ruleset.needs_media and is_encrypted(incoming.request.body),
-                country=self.countries.of(flow.remote[0]) if ruleset.needs_country else None,
-                active_calls=self._parts.calls.active_of(grant.user) if active_calls is None else active_calls,
-                forwarded_calls=forwarded_calls,
-                calls_last_hour=used.calls_last_hour,
-                seconds_today=used.seconds_today,
-                seconds_this_month=used.seconds_this_month,
-                cost_today=used.cost_today,
-                own=grant.limits,
-                own_classes=grant.allowed_classes,
-            ),
-        )
-
-    async def _on_record(
-        self,
-        incoming: Incoming,
-        identity: Identity,
-        number: str,
-        verdict: Verdict,
-        *,
-        policy: str,
-        refusal: Reject,
-        rule: str,
-    ) -> None:
-        """Write down a call that is refused, and refuse it."""
-        request = incoming.request
-        attempt = Attempted(
-            id=self._new_tag(),
-            call_id=request.call_id,
-            grant=identity.grant,
-            caller=request.from_.uri.address,
-            callee=f"{number}@{request.uri.host}",
-            number_class=verdict.number_class,
-            started_at=self._clock.wall(),
-            peer=incoming.flow.remote[0],
-            user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
-            number=verdict.number,
-            group=verdict.group,
-            transport=incoming.flow.transport,
-            policy=policy,
-            chain=verdict.short,
-        )
-        await self._parts.accountant.refused(attempt, status=refusal.status, rule=rule, reason=refusal.reason)
-        raise refusal
-
-    def _fraud_refusal(self, incoming: Incoming, grant: Grant, verdict: Verdict) -> Reject | None:
-        """The answer to a call that a stolen account may be making, None for one that is to be made."""
-        peer = incoming.flow.remote[0]
-        return self._parts.warden.check_call(grant, verdict.number, verdict.number_class, peer)
-
-    def _policy_refusal(self, verdict: Verdict) -> Reject:
-        """Count a refusal by the policy, and the answer to it."""
-        self._metrics.policy_refusal(verdict.rule)
-        return Reject(verdict.status, verdict.reason, rule=f"policy-{verdict.rule}", why=verdict.why)
 
     def _answer_again(self, response: Response, flow: Flow) -> None:
         """A 2xx to an INVITE of an earlier process, sent again because the ACK died with that one (RFC 6026 7.2)."""
@@ -506,10 +348,14 @@ class Dispatcher:
             log.event(logger, "malformed", level=logging.DEBUG, peer=flow.remote[0], text=error.text)
 
     def _acknowledge(self, request: Request, flow: Flow) -> None:
-        """The ACK of a 2xx: forwarded when its sender is the side it claims to be, dropped otherwise."""
+        """The ACK of a 2xx: forwarded when its sender is the side it claims to be, dropped otherwise.
+
+        An ACK cannot be challenged (RFC 3261 22.1). A phone whose NAT gave it another port meanwhile is believed: it
+        has the address, both tags and the name of the call; its next request will be challenged.
+        """
         try:
             hop = self._parts.calls.find(request, self._pop_own_routes(request))
-            if hop.sender.flow == flow or (hop.sender.side == PBX and self.trunks.of(flow) is not None):
+            if self._is_of_sender(hop.sender, flow):
                 if leads_to_phone(hop.receiver.contact):
                     tasks.spawn(self._pass_ack(request, flow, hop), name="ack")
                 else:
@@ -533,6 +379,11 @@ class Dispatcher:
     def _drop_ack(self, flow: Flow, why: str) -> None:
         self._metrics.dropped("ack")
         log.event(logger, "ack-dropped", level=logging.DEBUG, peer=flow.remote[0], why=why)
+
+    def _is_of_sender(self, sender: Leg, flow: Flow) -> bool:
+        if sender.side == PBX and self.trunks.of(flow) is not None:
+            return True
+        return sender.flow == flow or (sender.side == PHONE and sender.flow.remote[0] == flow.remote[0])
 
     def _pop_own_routes(self, request: Request) -> Uri | None:
         """Take our own Route entries off (RFC 3261 16.4); the last one names the call, if any does."""

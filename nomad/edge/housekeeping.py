@@ -11,6 +11,7 @@ from nomad.edge.accounting import Accountant
 from nomad.edge.calls import Call, CallTable
 from nomad.edge.guard import Guard
 from nomad.edge.notices import Notices
+from nomad.edge.probes import Probes
 from nomad.edge.proxy import Proxy
 from nomad.edge.switchboard import Switchboard
 from nomad.edge.usage import Usage
@@ -34,6 +35,7 @@ class Housekeeping:
         proxy: Proxy,
         switchboard: Switchboard,
         notices: Notices,
+        probes: Probes,
         accountant: Accountant,
         locations: LocationStore,
         guard: Guard,
@@ -47,6 +49,7 @@ class Housekeeping:
         self._proxy = proxy
         self._switchboard = switchboard
         self._notices = notices
+        self._probes = probes
         self._accountant = accountant
         self._locations = locations
         self._guard = guard
@@ -77,6 +80,7 @@ class Housekeeping:
         self._calls.forget(now)
         self._usage.forget(now)
         self._notices.expire(now)
+        self._probes.tick(now)
         self._proxy.forget(self._clock.monotonic())
         self._guard.forget(self._clock.monotonic())
         try:

@@ -1,7 +1,8 @@
 """Session timers as a proxy keeps them (RFC 4028 8): which intervals are too short, and what two phones agreed on.
 
-Refreshes pass through; a call whose refresh never comes is ended by `housekeeping.py`. The edge asks for a timer only
-where RADIUS gave an Idle-Timeout; where neither phone keeps timers there is none.
+Refreshes pass through, and where the caller asks for no timer the edge does, sooner where RADIUS gave an Idle-Timeout.
+A call whose refresh never comes is ended by `housekeeping.py`; calls whose phones know no timers are looked after by
+`probes.py`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,14 @@ def bound(request: Request, most_s: int | None, least_s: int) -> None:
         request.replace_first("session-expires", f"{interval_s}{semicolon}{params}")
 
 
+def ask(request: Request, interval_s: int) -> None:
+    """Ask for a timer in a request that goes out, when its sender did not (8.1); 0 asks for none."""
+    if interval_s and not request.has("session-expires") and request.method in REFRESHING:
+        request.add("session-expires", str(max(interval_s, _least_of_the_caller(request))))
+
+
 def agree(request: Request, response: Response) -> int | None:
-    """The interval that a 2xx agrees on, None for no timer.
+    """The interval that a 2xx agrees on, None for no timer; `request` is the one that went out.
 
     When only the caller keeps timers, the answer is made to say so, as the last proxy that knows must do (8.2).
     """

@@ -31,7 +31,7 @@ from nomad.metrics import Metrics
 from nomad.ports import Binding, Grant, Registration, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import new_request
-from nomad.sip.errors import Reject
+from nomad.sip.errors import Reject, SipError
 from nomad.sip.events import Flow
 from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
@@ -269,7 +269,11 @@ class Switchboard:
         call.limit_s, call.policy_limit_s = _longest(verdict, call.grant), verdict.limits.call_s
 
     async def _offer(self, call: Call, incoming: Incoming, branch: Branch) -> None:
-        """Offer the media of a call to a branch by way of the relay. Raises `Unavailable`."""
+        """Offer a session to a branch: its media by way of the relay, its timer if nobody asked for one.
+
+        Raises `Unavailable`.
+        """
+        sessions.ask(branch.request, self._config.sip.session_expires_s)
         if branch.request.body and branch.request.content_type == SDP:
             branch.request.body = await self._media.offer(
                 call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
@@ -287,14 +291,21 @@ class Switchboard:
         request = incoming.request
         started = self._clock.monotonic()
 
+        refused: set[str] = set()  # tags of those whose answer was of no use to the caller
+
         async def observe(response: Response, branch: Branch) -> None:
             guard_identity(response, branch.side)
             if branch.side == PHONE and 300 <= response.status < 400:
                 response.remove("contact")  # the PBX would call there in the phone's stead, and nobody judged it
-            if response.status == 100 or not response.to.tag:
+            if response.status == 100 or response.status >= 300 or not response.to.tag:
                 return
-            if response.status < 300:
-                await self._progress(call, request, response, branch, started)
+            try:
+                await self._progress(call, branch.request, response, branch, started)
+            except (Reject, SipError, Unavailable):
+                if response.status >= 200:
+                    self._hang_up_on(response, branch, call, again=response.to.tag in refused)
+                    refused.add(response.to.tag)
+                raise
 
         self._setups[call.id] = relay
         status = 500
@@ -317,11 +328,38 @@ class Switchboard:
         """Raises `Reject(422)` when the phones would have to refresh the call too often (RFC 4028 8.1)."""
         sessions.check_interval(request, self._config.sip.min_session_expires_s)
 
+    def _hang_up_on(self, answer: Response, branch: Branch, call: Call, *, again: bool) -> None:
+        """ACK and BYE for who answered a call that the caller will not get (RFC 3261 13.2.2.4)."""
+        invite = branch.request
+        try:
+            target = answer.contacts[0].uri_text
+        except (SipError, IndexError):
+            target = invite.uri_text
+        routes, _ = beyond_us(answer, call.id)
+        number = invite.cseq.number
+        for method, cseq in (("ACK", number), ("BYE", number + 1)):
+            request = new_request(
+                method,
+                target,
+                from_=invite.get("from") or "",
+                to=answer.get("to") or "",
+                call_id=call.call_id,
+                cseq=cseq,
+                via=self._proxy.via(branch.flow),
+                routes=routes,
+            )
+            if method == "ACK":
+                self._signalling.forward(request, branch.flow)
+            elif not again:
+                self._signalling.request(request, branch.flow)
+
     def _until(self, interval: int | None) -> float | None:
         return None if interval is None else self._clock.wall() + interval + sessions.GRACE_S
 
     async def _progress(self, call: Call, request: Request, response: Response, branch: Branch, started: float) -> None:
         """A provisional or successful answer: learn the dialog; the first 2xx makes it a call to account."""
+        if call.state is CallState.ENDED and call.answered_at is None and response.status >= 200:
+            raise Reject(487, rule="late-answer")  # the caller has its final answer, and it is another
         leg = call.learn_callee(response, branch.side, branch.flow)
         if response.body and response.content_type == SDP:
             response.body = await self._media.answer(
@@ -358,19 +396,21 @@ class Switchboard:
         if request.method in sessions.REFRESHING and call.refresh_by is not None:
             sessions.bound(request, call.grant.idle_timeout_s, self._config.sip.min_session_expires_s)
         forwarded = self._sides.within(request, incoming.flow, sender=hop.sender, receiver=hop.receiver)
-        contacts = request.contacts
-        if contacts and request.method in ("INVITE", "UPDATE"):
-            hop.sender.refresh(contacts[0].uri_text)
+        refreshes = request.method in sessions.REFRESHING
+        if refreshes:
+            hop.sender.refresh(_contact_of(request) or hop.sender.contact)
+            if call.state is CallState.ANSWERED:
+                sessions.ask(forwarded, self._config.sip.session_expires_s)
         ending = None
         if request.method == "BYE" and call.state is CallState.ANSWERED and self._is_answered_dialog(hop):
             ending = self._close(call, status=200, cause="User-Request")
 
         async def observe(response: Response, branch: Branch) -> None:
             guard_identity(response, branch.side)
-            if 200 <= response.status < 300 and request.method in sessions.REFRESHING:
-                if response.contacts:
-                    hop.receiver.refresh(response.contacts[0].uri_text)
-                self._calls.expect_refresh(call, self._until(sessions.agree(request, response)))
+            if 200 <= response.status < 300 and refreshes:
+                hop.receiver.refresh(_contact_of(response) or hop.receiver.contact)
+                self._calls.expect_refresh(call, self._until(sessions.agree(branch.request, response)))
+                self.store(call)
 
         receiver = hop.receiver
         branch = await self._gateways.fit(Branch(forwarded, receiver.flow, receiver.side))
@@ -379,6 +419,11 @@ class Switchboard:
         if ending is not None and status >= 300 and status != 481:
             # The call is accounted as ended: so it must end, whatever was wrong with this BYE
             self._bye(call, to=hop.receiver, sender=hop.sender)
+
+    def store(self, call: Call) -> None:
+        """A side of a call moved, or its timer did: a crash must not forget it."""
+        if call.state is CallState.ANSWERED:
+            self._accountant.changed(call)
 
     def carry_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
         """Forward the ACK of a 2xx; it has no transaction (RFC 3261 17.1.1.3)."""
@@ -461,6 +506,14 @@ class Switchboard:
         except Unavailable as error:
             log.event(logger, "media-failed", level=logging.WARNING, id=call.id, why=str(error))
         await self._accountant.ended(call, rule=rule, reason=reason)
+
+
+def _contact_of(message: Request | Response) -> str:
+    """The remote target that a message names, "" when none can be read: within a dialog the old one stays."""
+    try:
+        return message.contacts[0].uri_text
+    except (SipError, IndexError):
+        return ""
 
 
 def _longest(verdict: Verdict, grant: Grant) -> float | None:

@@ -270,7 +270,8 @@ class Stack:
             self._repeat(known)
             return
         invite = self._server.get(ServerKey(key.branch, key.sent_by, "INVITE"))
-        if invite is None:
+        # Only who sent the INVITE may cancel it; a NAT may have given it another port meanwhile
+        if invite is None or invite.flow.remote[0] != flow.remote[0]:
             self._answer_statelessly(cancel, 481, flow)
             return
         self._open_server(ServerTransaction(key, flow, OTHER_SERVER, 0), now)

@@ -27,6 +27,8 @@ from tests.harness.settings import GOOD, load, problems
         ("[sip]", "[sip]\ntimer_c_s = -1.0", "sip.timer_c_s: must be above 0"),
         ("[sip]", "[sip]\nmax_transactions = 0", "sip.max_transactions: must be above 0"),
         ("[sip]", '[sip]\ncertificate = "no.pem"', "sip.certificate: file"),
+        ("[sip]", "[sip]\nsession_expires_s = 60", "sip.session_expires_s: 60 is too short"),
+        ("[sip]", "[sip]\ndialog_check_s = -1", "sip.dialog_check_s: must not be below 0"),
         ("[[pbx]]", '[[pbx]]\ndiversion = "x"', "pbx[0].diversion: 'x' is neither"),
         ("[sip]", "[events]\nmax_per_person = 0\n[sip]", "events.max_per_person: must be above 0"),
         (

@@ -196,14 +196,15 @@ def test_restored_call_keeps_its_limit_and_ends_at_the_latest() -> None:
     assert table.find(request("to", "from"), None).call is limited
 
 
-def test_session_timer_of_a_restored_call_begins_anew() -> None:
-    before, table = CallTable(), CallTable()
-    made = answered(before, call())
-    before.expect_refresh(made, 1110.0)  # 100 s after the answer
-    restored = thaw(freeze(made, 1.0))
-    table.restore(restored, now=3000.0, latest_end=90_000.0)
-    assert table.lapsed(3099.0) == []
-    assert table.lapsed(3100.0) == [restored]
+def test_session_timer_of_a_restored_call_goes_on_and_a_late_refresh_may_still_come() -> None:
+    for now, lapses in ((1020.0, 1110.0), (3000.0, 3060.0)):
+        before, table = CallTable(), CallTable()
+        made = answered(before, call())
+        before.expect_refresh(made, 1110.0)
+        restored = thaw(freeze(made, 1.0))
+        table.restore(restored, now=now, latest_end=90_000.0)
+        assert table.lapsed(lapses - 1) == []
+        assert table.lapsed(lapses) == [restored]
     untimed = thaw(freeze(answered(CallTable(), call("c2")), 1.0))
     table.restore(untimed, now=3000.0, latest_end=90_000.0)
     assert table.lapsed(80_000.0) == []

@@ -1,6 +1,6 @@
 import pytest
 
-from nomad.edge.sessions import agree, bound, check_interval
+from nomad.edge.sessions import agree, ask, bound, check_interval
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.message import Request, Response
 
@@ -80,3 +80,27 @@ def test_an_idle_timeout_bounds_the_interval(
     bound(request, most_s, 90)
     assert request.get("session-expires") == sent
     assert len(request.get_all("session-expires")) == (sent is not None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "asked"),
+    [
+        ([], ["1800"]),
+        ([("min-se", "2400")], ["2400"]),
+        ([("min-se", "soon")], ["1800"]),
+        ([("session-expires", "600;refresher=uac")], ["600;refresher=uac"]),
+    ],
+)
+def test_edge_asks_for_a_timer_where_nobody_does(headers: list[tuple[str, str]], asked: list[str]) -> None:
+    request = invite(*headers)
+    ask(request, 1800)
+    assert request.get_all("session-expires") == asked
+
+
+def test_edge_asks_for_no_timer_when_it_is_switched_off_or_has_no_business_to() -> None:
+    request = invite()
+    ask(request, 0)
+    other = invite(method="BYE")
+    ask(other, 1800)
+    assert not request.has("session-expires")
+    assert not other.has("session-expires")

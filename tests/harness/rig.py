@@ -22,13 +22,15 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.audit import Auditor
 from nomad.edge.auth import Authentication, Digest
 from nomad.edge.calls import Call, CallTable, thaw
-from nomad.edge.dispatch import Dispatcher, Parts
+from nomad.edge.dispatch import Dispatcher
+from nomad.edge.dispatch import Parts as DispatchParts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.gateways import Gateways
 from nomad.edge.gruu import Gruus
 from nomad.edge.guard import Guard
 from nomad.edge.habits import Habits
 from nomad.edge.housekeeping import Housekeeping
+from nomad.edge.judge import Parts as JudgeParts
 from nomad.edge.locks import Locks
 from nomad.edge.logins import Logins
 from nomad.edge.nonce import NonceSigner
@@ -38,6 +40,7 @@ from nomad.edge.offers import Offers
 from nomad.edge.orders import Orders
 from nomad.edge.parties import Parties
 from nomad.edge.policy import Ruleset, compile_policy
+from nomad.edge.probes import Probes
 from nomad.edge.proxy import Proxy
 from nomad.edge.registrar import Registrar
 from nomad.edge.sides import Lines, Sides
@@ -100,12 +103,18 @@ class Talk:
     answer: Response  # as the caller got it
 
 
+def quiet_sip(**more: object) -> Sip:
+    """An endpoint whose calls are left alone, however long they last."""
+    listen = ("udp:192.0.2.1:5060", "tcp:192.0.2.1:5060")
+    return Sip(listen=listen, **{"session_expires_s": 0, "dialog_check_s": 0, **more})  # type: ignore[arg-type]
+
+
 @dataclass(slots=True)
 class Options:
     """What a scenario changes in the edge."""
 
     policy: str = POLICY
-    sip: Sip = field(default_factory=lambda: Sip(listen=("udp:192.0.2.1:5060", "tcp:192.0.2.1:5060")))
+    sip: Sip = field(default_factory=quiet_sip)
     guard: GuardTable = field(default_factory=GuardTable)
     fraud: Fraud = field(default_factory=Fraud)
     accounting: Accounting = field(default_factory=Accounting)
@@ -299,21 +308,20 @@ class Rig:
         self.registrar = Registrar(
             config.sip, locations=self.locations, gruus=gruus, watch=self.signalling, own=own, clock=clock
         )
+        parties = Parties(own, self.locations, gruus)
         self.dispatcher = Dispatcher(
-            Parts(
+            DispatchParts(
                 guard=self.guard,
                 auth=auth,
                 registrar=self.registrar,
-                parties=Parties(own, self.locations, gruus),
+                parties=parties,
                 calls=self.calls,
                 subscriptions=self.subscriptions,
                 switchboard=self.switchboard,
                 notices=self.notices,
                 proxy=self.proxy,
-                accountant=self.accountant,
-                usage=self.usage,
                 own=own,
-                warden=self.warden,
+                judging=JudgeParts(parties, self.calls, self.usage, self.warden, self.accountant),
             ),
             self.ruleset,
             self.trunks,
@@ -330,6 +338,14 @@ class Rig:
             proxy=self.proxy,
             switchboard=self.switchboard,
             notices=self.notices,
+            probes=Probes(
+                calls=self.calls,
+                switchboard=self.switchboard,
+                proxy=self.proxy,
+                logins=logins,
+                clock=clock,
+                interval_s=config.sip.dialog_check_s,
+            ),
             accountant=self.accountant,
             locations=self.locations,
             guard=self.guard,
