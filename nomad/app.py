@@ -63,6 +63,7 @@ from nomad.inputs import (
     policy_warnings,
     server_tls,
     store_url,
+    stream_limits,
     trusted_addresses,
     view_of,
 )
@@ -81,7 +82,6 @@ from nomad.stores.memory import MemoryLocations, MemoryNonceWindow
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
 from nomad.stores.sql import SqlCdrs, SqlPolicies
-from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint
 from nomad.transport.resolver import DnsResolver
 from nomad.transport.tls import client_context
@@ -325,7 +325,7 @@ class Edge:
             self.guard,
             clock,
             stack=Stack(limit=sip.max_transactions),
-            limits=StreamLimits(connections=sip.max_connections, per_address=sip.max_connections_per_address),
+            limits=stream_limits(config),
             server_tls=server_tls(config),
             client_tls=client_context(config.path(sip.ca_file) if sip.ca_file else None),
             origins=sip.origins or tuple(f"https://{domain}" for domain in config.domains),

@@ -20,6 +20,7 @@ from nomad.policies import fingerprint, read_policy
 from nomad.ports import Countries, PolicyStore, PolicyView, Unavailable
 from nomad.sip.errors import SipError
 from nomad.sip.uri import Uri
+from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import source_address
 from nomad.transport.resolver import DnsResolver
 from nomad.transport.tls import NamedCertificate, ServerTls
@@ -116,6 +117,19 @@ def nonce_key(config: Config) -> bytes:
     if len(key) < 32:
         raise ConfigError(f"{config.path(config.sip.nonce_key_file)}: holds {len(key)} bytes; at least 32 are needed")
     return key
+
+
+def stream_limits(config: Config) -> StreamLimits:
+    """What one peer may cost over connections."""
+    sip = config.sip
+    return StreamLimits(
+        connections=sip.max_connections,
+        per_address=sip.max_connections_per_address,
+        handshake_s=sip.handshake_s,
+        first_message_s=sip.first_message_s,
+        message_s=sip.message_s,
+        idle_s=sip.idle_s,
+    )
 
 
 def server_tls(config: Config) -> ServerTls | None:

@@ -61,7 +61,10 @@ def _check_sip(config: Config) -> list[str]:
             problems.append(f"aliases: '{alias}' is no domain name; write it as in 'inria.example'")
     problems += [
         f"sip.{key}: must be above 0"
-        for key in ("nonce_lifetime_s", "timer_c_s", "min_expires_s", "max_transactions", "max_connections")
+        for key in (
+            *("nonce_lifetime_s", "timer_c_s", "min_expires_s", "max_transactions", "max_connections"),
+            *("max_connections_per_address", "handshake_s", "first_message_s", "message_s", "idle_s"),
+        )
         if getattr(sip, key) <= 0
     ]
     if sip.session_expires_s and sip.session_expires_s < max(sip.min_session_expires_s, LEAST_SESSION_S):

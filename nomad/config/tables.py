@@ -95,6 +95,15 @@ class Sip(Struct, frozen=True):
     """Connections of stream transports together (restart)."""
     max_connections_per_address: int = 100
     """Connections from one address (restart)."""
+    handshake_s: float = 10.0
+    """How long a TLS handshake may take (restart)."""
+    first_message_s: float = 30.0
+    """How long a new connection may take until its first whole message (restart)."""
+    message_s: float = 10.0
+    """How long a message may take from its first byte to its last (restart)."""
+    idle_s: float = 7500.0
+    """How long a connection may be without a message; longer than `max_expires_s`, or phones have to come again
+    (restart)."""
 
 
 class Radius(Struct, frozen=True):

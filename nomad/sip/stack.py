@@ -47,7 +47,7 @@ from nomad.sip.transaction import (
 
 MAX_TRANSACTIONS = 200_000
 OVERLOAD_RETRY_AFTER_S = 10
-OPTIONS_HEADROOM = 1.1  # health checks pass when other requests are already refused
+HEADROOM = 1.1  # health checks and calls in progress pass when other requests are already refused
 
 _FOREVER: Final = -1.0
 _AS_BEFORE: Final = -2.0
@@ -243,7 +243,10 @@ class Stack:
             transaction.ends_at = self._ends.start(self._stay_unreliable[Stay.TRANSACTION], transaction, now)
 
     def _spares(self, request: Request) -> bool:
-        return request.method == "OPTIONS" and self.transactions < self._limit * OPTIONS_HEADROOM
+        """Whether to serve a request all the same: health checks, and what is said within calls."""
+        if self.transactions >= self._limit * HEADROOM:
+            return False
+        return request.method == "OPTIONS" or bool(request.to.tag)
 
     def _repeat(self, transaction: ServerTransaction) -> None:
         row = transaction.machine.table.get((transaction.state, _REQUEST))

@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
 
     def _expect_silence(self) -> None:
         if self.flow.transport in PINGED:
-            self._expect("quiet", self._limits.ping_s)
+            self._expect("quiet", min(self._limits.ping_s, self._limits.idle_s))
         else:
             self._expect(*self._patience)
 

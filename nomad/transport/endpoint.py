@@ -78,6 +78,7 @@ class Endpoint:
         )
         self._udp: dict[tuple[str, int], UdpSocket] = {}
         self._keepalives = Keepalives(self._flow_lapsed, clock)
+        self._overloads = 0  # as far as they are counted
         self._late: list[Event] = []
         self._pumping = False
         self._pump_is_due = False
@@ -226,6 +227,9 @@ class Endpoint:
                 note_source(message, flow.remote)
                 flow = reply_flow(message, flow)
             self._stack.receive(message, flow, now, mark=mark)
+            if self._stack.overloads != self._overloads:
+                self._overloads = self._stack.overloads
+                self._refusals.note("overload", flow.remote[0], transport=flow.transport, why="too many transactions")
         except SipError as error:
             self._malformed(error, flow)
         except Exception:  # a bug of ours must not stop the endpoint
