@@ -167,6 +167,7 @@ def test_cancel_reaches_the_coroutine(run: Callable[[Scenario], None], settled: 
     run(scenario)
 
 
+@pytest.mark.usefixtures("errors_expected")
 @pytest.mark.parametrize("wait", [False, True])
 def test_a_failure_is_logged_once(
     run: Callable[[Scenario], None], caplog: pytest.LogCaptureFixture, wait: bool

@@ -90,6 +90,7 @@ def test_retries_become_rare_and_a_new_record_does_not_wait_for_the_old_ones() -
     virtually(scenario)
 
 
+@pytest.mark.usefixtures("errors_expected")
 def test_bug_in_delivery_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(bench: Bench) -> None:
         async def broken(record: AccountingRecord) -> None:

@@ -15,6 +15,7 @@ from tests.harness.peers import DOMAIN, SDP
 from tests.harness.rig import Rig, on_rig
 
 
+@pytest.mark.usefixtures("errors_expected")
 def test_bug_is_answered_with_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(rig: Rig) -> None:
         async def broken(*_: object) -> None:

@@ -41,6 +41,7 @@ async def test_store_that_is_down_does_not_stop_the_round(rig: Rig) -> None:
     await phone.request("BYE", within=3603)
 
 
+@pytest.mark.usefixtures("errors_expected")
 def test_bug_in_one_round_does_not_end_them(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(rig: Rig) -> None:
         forget, calls = rig.calls.forget, 0

@@ -94,6 +94,7 @@ async def test_change_of_authorization(trio: tuple[DisconnectListener, Orders, P
     assert dict(orders.seen[0].attributes)["Nomad-Max-Calls"] == 1
 
 
+@pytest.mark.usefixtures("errors_expected")
 @pytest.mark.parametrize(
     ("pairs", "expected"),
     [

@@ -92,6 +92,7 @@ async def test_a_flood_of_nonsense_is_one_line_a_second(caplog: pytest.LogCaptur
     assert len(caplog.records) == 1
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_what_was_not_answered_is_worked_on_again() -> None:
     intake = Echo()
     for name in ("mute", "bug"):

@@ -63,6 +63,7 @@ async def test_a_record_that_is_refused_harms_no_other() -> None:
     assert ledger.ready()
 
 
+@pytest.mark.usefixtures("errors_expected")
 @pytest.mark.parametrize("failure", [LedgerUnavailable("disk full"), RuntimeError("a bug")])
 async def test_a_failure_reaches_every_writer_and_the_next_write_tries_again(failure: Exception) -> None:
     shelf = Shelf()

@@ -60,6 +60,7 @@ async def connect(port: int, context: ssl.SSLContext) -> tuple[asyncio.StreamRea
     return await asyncio.open_connection(HOST, port, ssl=context)
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_a_server_with_its_certificate_orders(port: int, pki: Pki, orders: Orders) -> None:
     context = context_of(pki.issue("orderer", names=("radius.example",)), pki.ca)
     pool = Pool([Server(HOST, port, SECRET, context)], Settings(timeout_s=5.0))

@@ -150,6 +150,7 @@ async def test_what_is_wrong_is_dropped_and_counted(pair: tuple[Server, Peer], d
     assert server.counters.dropped == {reason: 1}
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_a_bug_in_one_request_is_logged_and_harms_no_other(
     pair: tuple[Server, Peer], caplog: pytest.LogCaptureFixture
 ) -> None:

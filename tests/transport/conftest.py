@@ -22,11 +22,6 @@ def _nothing_is_logged_as_an_error(caplog: pytest.LogCaptureFixture, request: py
 
 
 @pytest.fixture
-def errors_expected() -> None:
-    """The test causes errors to be logged and looks at them itself."""
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
