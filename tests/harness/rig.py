@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nomad import tasks
@@ -395,6 +396,17 @@ class _Tracebacks(logging.Handler):
             self.found.append(logging.Formatter().format(record))
 
 
+@contextlib.contextmanager
+def logged_tracebacks() -> Iterator[list[str]]:
+    """Every exception that is logged meanwhile."""
+    tracebacks = _Tracebacks()
+    logging.getLogger().addHandler(tracebacks)
+    try:
+        yield tracebacks.found
+    finally:
+        logging.getLogger().removeHandler(tracebacks)
+
+
 def on_rig(**changes: object) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
     """Run a test in virtual time with a fresh `rig`; `changes` are those of `Options`. No exception may be logged."""
 
@@ -410,14 +422,9 @@ def on_rig(**changes: object) -> Callable[[Callable[..., Awaitable[None]]], Call
                     await rig.stop()
                     await tasks.drain(0.0)
 
-            tracebacks = _Tracebacks()
-            logging.getLogger().addHandler(tracebacks)
-            try:
-                with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-                    runner.run(main())
-            finally:
-                logging.getLogger().removeHandler(tracebacks)
-            assert not tracebacks.found, "\n".join(tracebacks.found)
+            with logged_tracebacks() as found, asyncio.Runner(loop_factory=VirtualLoop) as runner:
+                runner.run(main())
+            assert not found, "\n".join(found)
 
         signature = inspect.signature(test)
         del run.__wrapped__  # pytest is not to see the parameter `rig`
