@@ -19,12 +19,13 @@ from nomad.sip.errors import SipError
 from nomad.sip.events import ClientKey, Event, Flow, FlowClosed, RequestArrived, ServerKey
 from nomad.sip.message import Request, Response, parse_message
 from nomad.sip.stack import Stack, fingerprint
+from nomad.tasks import spawn
 from nomad.transport import stun
 from nomad.transport.connection import PONG, PlainWire, StreamLimits
 from nomad.transport.counters import Counters
 from nomad.transport.keepalives import Keepalives
 from nomad.transport.refusals import Refusals
-from nomad.transport.source import note_source, reply_flow
+from nomad.transport.source import note_source, reply_flow, return_place
 from nomad.transport.stream import Streams
 from nomad.transport.tls import ServerTls
 from nomad.transport.udp import UdpSocket
@@ -33,6 +34,7 @@ from nomad.transport.websocket import WebSocketWire
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.01  # timers that are due within one tick fire together
+MAX_REDIALS = 100
 PADDING = b"\r\n\0 \t"  # what phones send over UDP to keep a NAT binding, besides STUN
 
 
@@ -78,6 +80,7 @@ class Endpoint:
         )
         self._udp: dict[tuple[str, int], UdpSocket] = {}
         self._keepalives = Keepalives(self._flow_lapsed, clock)
+        self._redialling = 0  # responses that wait for a new connection
         self._overloads = 0  # as far as they are counted
         self._late: list[Event] = []
         self._pumping = False
@@ -274,11 +277,35 @@ class Endpoint:
             sent = udp is not None and udp.send(data, flow.remote)
         else:
             sent = self._streams.send(data, flow)
-        if not sent:
+        if not sent and not self._redials(data, flow):
             self._refusals.note("flow-gone", flow.remote[0], transport=flow.transport, why=_first_line(data))
             if not data.startswith(b"SIP/2.0 "):
                 self._stack.flow_failed(flow, self._clock.monotonic(), "the flow is gone")
                 self._pump_soon()
+
+    def _redials(self, data: bytes, flow: Flow) -> bool:
+        """Whether a response whose connection is gone goes by a new one (RFC 3261 18.2.2)."""
+        if flow.transport != "tcp" or self._redialling >= MAX_REDIALS or not data.startswith(b"SIP/2.0 "):
+            return False
+        response = parse_message(data)
+        assert isinstance(response, Response)
+        place = return_place(response, flow)
+        if place is not None:
+            self._redialling += 1
+            spawn(self._redial(data, flow, place), name="late response")
+        return place is not None
+
+    async def _redial(self, data: bytes, flow: Flow, place: tuple[str, int]) -> None:
+        try:
+            again = await self._streams.connect(Target("tcp", *place))
+            sent, why = self._streams.send(data, again), ""
+        except Unavailable as error:
+            sent, why = False, str(error)
+        finally:
+            self._redialling -= 1
+        if not sent:
+            why = f"{_first_line(data)}; {why}"
+            self._refusals.note("flow-gone", flow.remote[0], transport=flow.transport, why=why)
 
     def _after_call(self, now: float) -> None:
         """Send what a call of the handler gave at once, but leave its events for later."""

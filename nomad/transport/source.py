@@ -9,7 +9,7 @@ import ipaddress
 import re
 
 from nomad.sip.events import Flow
-from nomad.sip.message import Request
+from nomad.sip.message import Request, Response
 
 DEFAULT_PORT = 5060
 # What phones send nearly always: one Via, no blanks, no quotes, an IPv4 address or a name.
@@ -68,6 +68,18 @@ def reply_flow(request: Request, flow: Flow) -> Flow:
     if port == flow.remote[1] or "rport" in via.params or not _same_host(via.host, flow.remote[0]):
         return flow
     return flow._replace(remote=(flow.remote[0], port))
+
+
+def return_place(response: Response, flow: Flow) -> tuple[str, int] | None:
+    """Where to answer when the connection of the request is gone (RFC 3261 18.2.2), None when there is no such place.
+
+    A connection to where the Via says, if that is the address that the request came from: behind a NAT nobody listens
+    there. Not over TLS, where whoever answers would have to prove to be the name in the Via.
+    """
+    via = response.via
+    if flow.transport != "tcp" or response.status < 200 or not _same_host(via.host, flow.remote[0]):
+        return None
+    return flow.remote[0], via.port or DEFAULT_PORT
 
 
 def _same_host(host: str, address: str) -> bool:

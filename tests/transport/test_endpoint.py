@@ -367,16 +367,40 @@ async def test_the_gate_is_asked_for_each_message(edge: Edge, gate: Gate) -> Non
     writer.close()
 
 
-async def test_a_late_response_to_a_closed_connection_is_dropped_and_counted(edge: Edge) -> None:
+async def answered_late(edge: Edge, via: str) -> None:
+    """A request over a connection that is closed before the answer."""
     edge.handler.answer = 0
     _, writer = await asyncio.open_connection(*await edge.endpoint.listen("tcp", "127.0.0.1", 0))
-    writer.write(request("INVITE", via="TCP 127.0.0.1"))
+    writer.write(request("INVITE", via=via))
     arrived = await edge.handler.next()
     assert isinstance(arrived, RequestArrived)
     writer.close()
     assert isinstance(await edge.handler.next(), FlowClosed)
     edge.endpoint.respond(arrived.key, response_to(arrived.request, 486, to_tag="x"))
-    assert edge.endpoint.counters.dropped == {"flow-gone": 1}
+
+
+async def test_a_late_response_goes_where_the_via_says(edge: Edge) -> None:
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    await answered_late(edge, f"TCP 127.0.0.1:{port}")
+    assert (await asyncio.wait_for(came.get(), 3)).startswith(b"SIP/2.0 486 ")
+    assert edge.endpoint.counters.dropped == {}
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("via", ["TCP 127.0.0.1:1", "TCP 10.9.9.9:5060", "TCP phone.example", "TCP 10.9.9.9;rport"])
+async def test_a_late_response_that_reaches_nobody_is_counted(edge: Edge, via: str) -> None:
+    await answered_late(edge, via)
+    async with asyncio.timeout(3):
+        while edge.endpoint.counters.dropped != {"flow-gone": 1}:  # noqa: ASYNC110 - a counter is not an event
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss"])
