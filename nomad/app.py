@@ -104,6 +104,7 @@ class Edge:
 
     def __init__(self, config: Config, *, config_path: Path | None = None, clock: Clock | None = None) -> None:
         self.config = self._started_with = config
+        self._reloading = asyncio.Lock()
         self.restart: tuple[str, ...] = ()  # keys that changed in the file since the start and need a new process
         self.metrics = Metrics(max_users=config.admin.max_metric_users, pseudonymise=config.admin.pseudonymise_users)
         self._config_path = config_path
@@ -152,7 +153,8 @@ class Edge:
 
     async def reload(self, by: str = "") -> Reloaded:
         """Take up the configuration and policy files again; on an error nothing changes."""
-        done = await self._reload()
+        async with self._reloading:  # or what was read first might be put in force last
+            done = await self._reload()
         deed = "reload-failed" if done.why else "reload"
         more = (("policy", done.policy.version), ("sha", done.policy.short_sha))
         self.auditor.record(Deed(by or "edge", deed, self.dispatcher.ruleset.source, done.why, more))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ from nomad import config
 from nomad.app import Edge
 from nomad.config import ConfigError
 from nomad.edge.calls import Call, CallState, Leg, freeze
-from nomad.ports import Grant, Unavailable
+from nomad.ports import Grant, Reloaded, Target, Unavailable
 from nomad.sip.events import Flow
+from nomad.sip.uri import Uri
 from nomad.stores.journal import JournalCalls
 from nomad.stores.spool import SqliteSpool
 
@@ -129,6 +130,27 @@ async def test_reload_takes_up_the_policy_and_keeps_the_old_one_on_failure(edge:
     policy.write_text('timezone = "Asia/Tokyo"\n' + POLICY.format(name="third"))
     assert (await edge.reload()).why == ""
     assert str(edge.usage.timezone) == "Asia/Tokyo"
+
+
+async def test_of_two_reloads_at_once_the_later_one_counts(
+    edge: Edge, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = path.parent / "policy.toml"
+    tasks: list[asyncio.Task[Reloaded]] = []
+    resolve = edge.resolver.resolve
+
+    async def overtaken(uri: Uri) -> Sequence[Target]:
+        monkeypatch.setattr(edge.resolver, "resolve", resolve)
+        write(policy, POLICY.format(name="later"))
+        tasks.append(asyncio.create_task(edge.reload()))
+        await asyncio.wait(tasks, timeout=0.3)  # it would be done by then if it did not have to wait
+        return await resolve(uri)
+
+    monkeypatch.setattr(edge.resolver, "resolve", overtaken)
+    write(policy, POLICY.format(name="earlier"))
+    await edge.reload()
+    await asyncio.gather(*tasks)
+    assert [group.name for group in edge.dispatcher.ruleset.groups] == ["later"]
 
 
 async def test_requests_in_the_drain_are_refused(edge: Edge) -> None:
