@@ -21,7 +21,7 @@ from nomad.edge.parties import Parties
 from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, decide
 from nomad.edge.sides import Incoming
 from nomad.edge.trunks import Trunks
-from nomad.edge.usage import Usage
+from nomad.edge.usage import NOTHING, Usage
 from nomad.edge.warden import Warden
 from nomad.metrics import Metrics
 from nomad.ports import Countries, Grant
@@ -78,11 +78,12 @@ class Judge:
         direction: Direction = Direction.OUT,
         active_calls: int | None = None,
         forwarded_calls: int = 0,
+        counted: bool = True,
     ) -> Verdict:
         """What the policy says of a call by a person to a number."""
         now = self._clock.wall()
         grant, flow = identity.grant, incoming.flow
-        used = self._parts.usage.of(grant.user, now)
+        used = self._parts.usage.of(grant.user, now) if counted else NOTHING
         return decide(
             ruleset,
             Attempt(
@@ -154,10 +155,20 @@ class Judge:
         *,
         direction: Direction = Direction.OUT,
     ) -> Verdict:
-        """Raises `Reject` when a person may not call this number, however many calls the person has now."""
+        """Raises `Reject` when a person may not call this number, however many calls the person has now.
+
+        What the person has called counts for a transfer only: the others are no calls.
+        """
         forwarded = self._parts.calls.forwarded_of(identity.user) if direction is Direction.FORWARD else 0
         verdict = self.verdict(
-            incoming, identity, number, ruleset, direction=direction, active_calls=0, forwarded_calls=forwarded
+            incoming,
+            identity,
+            number,
+            ruleset,
+            direction=direction,
+            active_calls=0,
+            forwarded_calls=forwarded,
+            counted=direction is Direction.FORWARD,
         )
         if not verdict.allowed:
             raise self._policy_refusal(verdict)
@@ -180,6 +191,7 @@ class Judge:
         verdict = self.notice(incoming, identity, number, ruleset, direction=Direction.FORWARD)
         if refusal := self._fraud_refusal(incoming, identity.grant, verdict):
             raise refusal
+        self._parts.usage.count(identity.user, self._clock.wall())
 
     async def forward(self, response: Response, ringing: Incoming, grant: Grant, ruleset: Ruleset) -> Onward | None:
         """Where the 3xx of a phone leads, judged as a call by its person; None when that may not be."""

@@ -59,7 +59,7 @@ class Rehearsal:
             self._end_until(record.started_at)
             if record.direction != "out":
                 self._begin(record, None)
-            elif not record.number or (record.result == REFUSED and not record.policy):
+            elif not record.number or (record.result == REFUSED and not _is_of_policy(record)):
                 self.unknown += not record.number  # what others than the policy refused is no matter of it
             else:
                 yield from self._judge(record)
@@ -132,3 +132,8 @@ class Rehearsal:
             self._active[call.user] -= 1
             if not self._active[call.user]:
                 del self._active[call.user]
+
+
+def _is_of_policy(refused: Cdr) -> bool:
+    """Whether the policy refused: then the rule is the last that was looked at (`Verdict.short`)."""
+    return refused.rule == refused.chain.rpartition(" ")[2].partition(":")[0]

@@ -35,6 +35,9 @@ class Used(NamedTuple):
     calls_last_hour: int = 0
 
 
+NOTHING = Used()
+
+
 class Exhausted(NamedTuple):
     """A call that has to end, by which rule, and the phrase for people."""
 
@@ -132,11 +135,15 @@ class Usage:
             return
         self._calendar.turn(now)
         tally = self._tally(call.user)
-        insort(tally.begun, call.started_at)
-        del tally.begun[:-MAX_CALLS]
         tally.live.append(call)
+        _note(tally, call.started_at)
         if call.answered_at is not None and tally.metered:
             self._schedule(call.user, now)
+
+    def count(self, user: str, now: float) -> None:
+        """A call of the hour that the edge does not see: the PBX makes it in the person's stead (RFC 3515)."""
+        self._calendar.turn(now)
+        _note(self._tally(user), now)
 
     def answered(self, call: Call, now: float) -> None:
         """The call was answered: it uses up time and money, if it is the user's own."""
@@ -164,7 +171,7 @@ class Usage:
         """What counts against a person's limits, with calls in progress."""
         tally = self._tallies.get(user)
         if tally is None:
-            return Used()
+            return NOTHING
         self._calendar.turn(now)
         tally = self._fresh(tally)
         if tally.begun:
@@ -270,6 +277,11 @@ class Usage:
             if tally.first != self._calendar.first:
                 tally.first, tally.seconds_this_month = self._calendar.first, 0.0
         return tally
+
+
+def _note(tally: _Tally, began: float) -> None:
+    insort(tally.begun, began)
+    del tally.begun[:-MAX_CALLS]
 
 
 def _is_metered(call: Call) -> bool:

@@ -40,7 +40,8 @@ def record(minute: float, *, minutes: float = 1.0, number: str = "1000", **more:
 
 
 def refused(minute: float, *, number: str = "1000", **more: object) -> Cdr:
-    more = {"answered_at": None, "result": "refused", "status": 403, "rule": "hours", **more}
+    known = {"answered_at": None, "result": "refused", "status": 403, "rule": "hours", "chain": "class:5 hours:9"}
+    more = {**known, **more}
     return record(minute, minutes=0, number=number, **more)
 
 
@@ -118,7 +119,7 @@ def test_a_new_day_begins_anew() -> None:
 
 def test_records_that_say_too_little_are_left_out() -> None:
     old = record(0, number="", groups=())
-    locked = refused(1, policy="")  # refused by another part than the policy
+    locked = refused(1, rule="short-calls", chain="class:5 allow:7")  # refused by another part than the policy
     rehearsal, found = put("", old, locked, record(2))
     assert (rehearsal.judged, rehearsal.unknown, found) == (1, 1, [])
 

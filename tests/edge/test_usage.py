@@ -102,6 +102,12 @@ def test_the_hour_slides() -> None:
     assert [usage.of("alice", NOON + minute * 60).calls_last_hour for minute in (30, 59, 60, 71, 81)] == [3, 3, 2, 1, 0]
 
 
+def test_a_transfer_counts_as_a_call_of_the_hour() -> None:
+    usage = Usage(UTC)
+    usage.count("alice", NOON)
+    assert usage.of("alice", NOON + 1) == Used(0.0, 0.0, 0.0, 1)
+
+
 def test_calls_of_an_hour_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nomad.edge.usage.MAX_CALLS", 5)
     usage = Usage(UTC)

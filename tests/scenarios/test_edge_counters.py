@@ -219,3 +219,18 @@ async def test_calls_that_phones_send_on_count_from_the_verdict_on(rig: Rig) -> 
         else:
             await rig.pbx.request("INVITE")
     assert rig.usage.of("bob", rig.clock.wall()).seconds_today == 120
+
+
+@on_rig(policy=limited("max_calls_per_hour = 2"))
+async def test_transfers_count_as_calls_of_the_hour_and_messages_do_not(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    talk = await rig.talk(phone)
+    transfer = [("refer-to", f"<sip:0139635511@{DOMAIN}>")]
+    phone.send(talk.caller.request("REFER", phone.via(), headers=transfer))
+    rig.pbx.reply(await rig.pbx.request("REFER"), 202)
+    await phone.response(202)
+    phone.send(talk.caller.request("REFER", phone.via(), headers=transfer))
+    assert (await phone.response(403)).reason == "Your 2 calls of this hour are used up"
+    await phone.login(phone.make("MESSAGE", f"sip:1000@{DOMAIN}"))
+    rig.pbx.reply(await rig.pbx.request("MESSAGE"), 200)
+    await phone.response(200)
