@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ISN = re.compile(r"[0-9]+\*[0-9]+")  # ITAD Subscriber Number (RFC 3872): extension, star, number of the institute
 E164 = re.compile(r"\+[0-9]{7,15}")
 NOWHERE = "nowhere"
+UNKNOWN = "phones that only a running edge knows"
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ def lookup(
         print_table(("STEP", "WHAT IS FOUND"), looked.steps, empty="")
         typer.echo(printable(f"a member's call goes to {looked.from_phone}"))
         typer.echo(printable(f"a call of the PBX goes to {looked.from_pbx}"))
-    if looked.from_phone == looked.from_pbx == NOWHERE:
+    if looked.from_phone == NOWHERE and not looked.phones:
         raise typer.Exit(1)
 
 
@@ -180,6 +181,7 @@ def _phones(found: Sequence[dict[str, Any]], registered: list[dict[str, Any]] | 
     """Phones that a call of the PBX would ring."""
     if isinstance(registered, str):
         looked.tell("phones", f"not known: {registered}")
+        looked.from_pbx = UNKNOWN
         return
     for each in found:
         looked.user = each["user"]
