@@ -127,7 +127,8 @@ def show(
         print_json(_shown(version))
         return
     say(f"version {version.number}: {local_short(version.at)}, {version.by or '-'}: {version.why or '-'}")
-    sys.stdout.write(printable(version.text, keep="\n\t"))
+    # A text that goes into a file goes there as it is; on a terminal it must not steer anything
+    sys.stdout.write(printable(version.text, keep="\n\t") if sys.stdout.isatty() else version.text)
 
 
 def diff(

@@ -123,7 +123,8 @@ def _attempt(case: Case, ruleset: Ruleset) -> Attempt:
         raise ValueError(f"way: '{case.way}' is none of {', '.join(Direction)}")
     try:
         moment = datetime.fromisoformat(case.at)
-    except ValueError:
+        at = (moment if moment.tzinfo else moment.replace(tzinfo=ruleset.timezone)).timestamp()
+    except (ValueError, OverflowError, OSError):
         raise ValueError(f"at: '{case.at}' is no time; write it as in '{NOON}'") from None
     return Attempt(
         user=case.user,
@@ -131,7 +132,7 @@ def _attempt(case: Case, ruleset: Ruleset) -> Attempt:
         classes=tuple(each.encode() for each in case.classes),
         number=number,
         source=case.source,
-        at=(moment if moment.tzinfo else moment.replace(tzinfo=ruleset.timezone)).timestamp(),
+        at=at,
         direction=Direction(case.way),
         transport=case.transport,
         encrypted_media=case.encrypted_media,

@@ -196,9 +196,10 @@ class Usage:
             if self._check_at.get(user) != at:
                 continue
             del self._check_at[user]
-            self._calendar.turn(now)
-            tally = self._fresh(self._tallies[user])
-            found += self._watch(user, tally, now)
+            tally = self._tallies.get(user)
+            if tally is not None:
+                self._calendar.turn(now)
+                found += self._watch(user, self._fresh(tally), now)
         return found
 
     def forget(self, now: float) -> None:

@@ -95,11 +95,19 @@ async def test_show_and_diff(bare: Nomad, path: Path, policy: Path) -> None:
     assert (ran.code, ran.err) == (1, "nomad: there is no version 9; see: nomad policy history\n")
 
 
-async def test_a_text_cannot_steer_the_terminal(bare: Nomad, path: Path, policy: Path) -> None:
-    write(policy, "# caf\u202eé\n" + POLICY)
+async def test_a_text_cannot_steer_the_terminal_and_goes_into_a_file_as_it_is(
+    bare: Nomad, path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "# caf\u202eé\r\n" + POLICY
+    write(policy, text)
     await bare("policy", "apply", "-c", str(path))
-    ran = await bare("policy", "show", "-c", str(path))
-    assert ran.out.startswith("# caf\\u202eé\n")
+    assert (await bare("policy", "show", "-c", str(path))).out == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert (await bare("policy", "show", "-c", str(path))).out.startswith("# caf\\u202eé\\r\n")
+    write(policy, POLICY)
+    assert "\x1b[31m-# caf" in (await bare("policy", "diff", "-c", str(path))).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in (await bare("policy", "diff", "-c", str(path))).out
 
 
 async def test_rollback_is_a_version_of_its_own(bare: Nomad, path: Path, policy: Path) -> None:

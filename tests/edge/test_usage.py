@@ -289,6 +289,16 @@ def test_people_for_whom_nothing_counts_are_forgotten_once_a_day() -> None:
     assert usage.of("user1", at(UTC, 2027, 2, 2)) == Used()
 
 
+def test_somebody_who_was_forgotten_meanwhile_is_not_looked_for() -> None:
+    usage = Usage(UTC)
+    usage.forget(NOON)
+    talk(usage, NOON, 30, limits=Limits(seconds_per_day=90 * 86400.0))
+    assert usage.exhausted(NOON + 1) == []
+    usage.forget(at(UTC, 2027, 2, 2))
+    assert len(usage) == 0
+    assert usage.exhausted(at(UTC, 2028, 1, 1)) == []
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_sums_are_those_of_a_plain_count(seed: int) -> None:
     """Random calls over two days, and at every step the sums against a count of all calls anew."""
