@@ -104,6 +104,7 @@ async def test_dry_run_names_the_calls(bare: Nomad, path: Path, policy: Path, tm
         "duration_s": 0.0,
         "result": "refused",
         "rule": "class",
+        "chain": "class:7 group:8 class:10",
         "reason": "Not premium",
     }
     await keep(
