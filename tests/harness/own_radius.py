@@ -20,7 +20,9 @@ class OwnRadius:
 
     secret = SECRET
 
-    def __init__(self, folder: Path, slapd: Slapd, certificate: Certificate, ca: Path) -> None:
+    def __init__(
+        self, folder: Path, slapd: Slapd, certificate: Certificate, ca: Path, *, cache_s: float = 10.0
+    ) -> None:
         self.auth_port, self.acct_port, self.radsec_port = free_port(), free_port(), free_port()
         (folder / "radius.secret").write_text(SECRET)
         (folder / "ldap.secret").write_text(slapd.bind_password)
@@ -46,6 +48,8 @@ url = "{slapd.url}"
 base = "{slapd.people_base}"
 bind_dn = "{slapd.bind_dn}"
 bind_password_file = "ldap.secret"
+cache_s = {cache_s}
+negative_cache_s = {cache_s}
 """
         )
         command = [sys.executable, "-m", "radius", "-c", folder / "radius.toml"]
