@@ -197,6 +197,7 @@ class Metrics:
         self._spool: Callable[[], SpoolState] = lambda: SpoolState(0, None)
         self._transport: TransportCounters | None = None
         self._orders: OrderCounters | None = None
+        self._replies: Callable[[], Mapping[tuple[str, str, str], float]] = dict
         self._users = _Users(max_users, (pseudonym_key or secrets.token_bytes(32)) if pseudonymise else b"")
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collected(self._collect))
@@ -322,6 +323,10 @@ class Metrics:
         """Tell where the RFC 5176 listener counts."""
         self._orders = counters
 
+    def watch_replies(self, read: Callable[[], Mapping[tuple[str, str, str], float]]) -> None:
+        """Tell where the RADIUS clients count replies that they dropped, by server, kind and reason."""
+        self._replies = read
+
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The text of `/metrics` and its content type."""
         return _render(self._registry, accept)
@@ -352,6 +357,8 @@ class Metrics:
         for server, up in self._servers():
             servers.add_metric([server], float(up))
         yield servers
+        labels = ["server", "kind", "reason"]
+        yield _counts("nomad_radius_replies_dropped", "Replies that were not taken", labels, self._replies())
         for each in self._families:
             yield each.family()
         yield from self._collect_transport()

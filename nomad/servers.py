@@ -44,7 +44,7 @@ class RadiusServers:
         self._config = config
         self._table = config.radius or Radius()
         self._metrics = metrics
-        self._pools: list[Pool] = []
+        self._pools: dict[str, Pool] = {}  # by kind
         self._closers: list[Callable[[], Awaitable[None]]] = []  # run in reverse order
         self.orders_over_tls = ("", 0)
 
@@ -60,7 +60,16 @@ class RadiusServers:
 
     def states(self) -> tuple[tuple[str, bool], ...]:
         """Each server and whether it is up."""
-        return tuple(state for pool in self._pools for state in pool.states())
+        return tuple(state for pool in self._pools.values() for state in pool.states())
+
+    def dropped(self) -> dict[tuple[str, str, str], float]:
+        """Replies that were not taken, by server, kind and reason."""
+        return {
+            (server, kind, reason): getattr(counters, reason)
+            for kind, pool in self._pools.items()
+            for server, counters in pool.counters().items()
+            for reason in ("forged", "malformed", "late")
+        }
 
     async def start(self) -> None:
         """Start the embedded server if it is meant, and open the pools. Raises `ConfigError` or `Unavailable`."""
@@ -81,6 +90,7 @@ class RadiusServers:
             take_ha1=private and (at_edge or remembers_verdicts(self._table)),
             verify=at_edge,
         )
+        self._metrics.watch_replies(self.dropped)
         self.sink = RadiusAccounting(await self._open(acct, "acct"), nas_identifier=nas)
 
     async def listen(self, taker: OrderTaker, clock: Clock) -> tuple[str, int]:
@@ -102,7 +112,7 @@ class RadiusServers:
         self._closers.append(listener.close)
         self._metrics.watch_orders(listener.counters)
         if table.disconnect_from_servers:
-            self._pools[0].take_orders(listener)
+            self._pools["auth"].take_orders(listener)
         if table.disconnect_radsec_listen:
             self.orders_over_tls = await self._listen_over_tls(listener)
         return await self._listen_over_udp(listener) if table.disconnect_listen else ("", 0)
@@ -178,7 +188,7 @@ class RadiusServers:
             await pool.start()
         except RadiusUnavailable as error:
             raise Unavailable(str(error)) from None
-        self._pools.append(pool)
+        self._pools[kind] = pool
         return pool
 
 

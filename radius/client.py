@@ -93,6 +93,7 @@ class Pool:
         if not servers:
             raise ValueError("a pool needs at least one server")
         self._settings = settings or Settings()
+        self._turn = 0
         self._servers = [
             _Server(server, self._settings, kind=kind, share=len(servers), on_result=on_result, jitter=jitter)
             for server in servers
@@ -155,6 +156,8 @@ class Pool:
         if len(servers) == 1:
             return [servers[0]]
         if self._settings.load_share:
+            self._turn = (self._turn + 1) % len(servers)
+            servers = [*servers[self._turn :], *servers[: self._turn]]  # who has as little to do comes by turns
             return sorted(servers, key=lambda server: (not server.health.up, len(server.exchanges)))
         return sorted(servers, key=lambda server: not server.health.up)
 
@@ -186,6 +189,7 @@ class _Server:
         self._lines = _lines_to(server, settings, self)
         self._stream = server.tls is not None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._probe: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._trouble = ""
@@ -314,9 +318,10 @@ class _Server:
             return
         assert self._loop is not None
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        self._timer_at = when  # uvloop's handle does not know it when that is past already
         self._timer = self._loop.call_at(when, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -327,7 +332,8 @@ class _Server:
             self._send(exchange)
         for exchange in silent:
             self._lines.suspect(exchange.channel, exchange.started_at)
-            self._silent(exchange, self._trouble or f"did not answer {exchange.sent} tries")
+            dropped = f"; dropped what came: {exchange.dropped}" if exchange.dropped else ""
+            self._silent(exchange, self._trouble or f"did not answer {exchange.sent} tries{dropped}")
         self._arm()
 
     def _silent(self, exchange: Exchange, why: str) -> None:

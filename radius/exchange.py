@@ -52,6 +52,7 @@ class Exchange:
     token: Any
     sent: int = 1
     waiting: bool = True
+    dropped: str = ""  # what was wrong with the last reply that was not taken
 
 
 class Answer(NamedTuple):
@@ -128,8 +129,10 @@ class Exchanges:
         exchange = self._pending.get(channel * IDENTIFIERS + data[1]) if len(data) > 1 else None
         try:
             packet = wire.decode(data)
-        except PacketError:
+        except PacketError as error:
             self.counters.malformed += 1
+            if exchange is not None:
+                exchange.dropped = error.text
             return None
         if exchange is None:
             self.counters.late += 1
@@ -137,8 +140,9 @@ class Exchanges:
         require = exchange.code == Code.ACCESS_REQUEST
         try:
             wire.verify_reply(packet, exchange.code, exchange.authenticator, self._secret, require_mac=require)
-        except PacketError:
+        except PacketError as error:
             self.counters.forged += 1
+            exchange.dropped = error.text
             return None
         self.counters.replies += 1
         self.abandon(exchange)

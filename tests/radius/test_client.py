@@ -371,3 +371,39 @@ async def test_latency_costs_no_throughput(cleanup: list[Pool | FakeServer]) -> 
     started = asyncio.get_running_loop().time()
     await asyncio.gather(*(pool.request(1, NAME) for _ in range(1000)))
     assert asyncio.get_running_loop().time() - started < 25.0, "one after the other it would be 50 s"
+
+
+def test_a_timer_that_is_due_already() -> None:
+    """uvloop gives such a timer no time of its own."""
+
+    async def main() -> None:
+        server = await FakeServer.start(silent)
+        pool = Pool([server.target], Settings(timeout_s=1e-7, initial_s=1e-9))
+        results = await asyncio.gather(
+            *(pool.request(Code.ACCESS_REQUEST, NAME) for _ in range(50)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {RadiusUnavailable}
+        await pool.close()
+        server.transport.close()
+
+    uvloop.run(main())
+
+
+async def test_load_share_takes_turns_when_nothing_waits(cleanup: list[Pool | FakeServer]) -> None:
+    settings = Settings(timeout_s=0.3, load_share=True)
+    pool, servers, _ = await make(cleanup, obedient, obedient, obedient, settings=settings)
+    for _ in range(9):
+        await pool.request(Code.ACCESS_REQUEST, NAME)
+    assert [len(server.received) for server in servers] == [3, 3, 3]
+
+
+async def test_what_was_dropped_is_told(cleanup: list[Pool | FakeServer]) -> None:
+    def guessing(server: FakeServer, request: Packet, address: tuple[str, int]) -> None:
+        server.answer(request, address, secret=b"guess")
+
+    pool, (server,), _ = await make(cleanup, guessing)
+    why = (
+        rf"{server.target.name} did not answer . tries; dropped what came: wrong Response Authenticator: is the shared"
+    )
+    with pytest.raises(RadiusUnavailable, match=why):
+        await pool.request(Code.ACCESS_REQUEST, NAME)
