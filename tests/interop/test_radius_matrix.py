@@ -14,7 +14,7 @@ import pytest
 
 from nomad.aaa import RadiusAuthenticator
 from nomad.cli.login import make_proof
-from nomad.ports import Proof, Refusal, Vouched
+from nomad.ports import Limits, Proof, Refusal, Vouched
 from radius.client import Pool, Server, Settings
 from radius.packet import Code, Type, attribute, hide_password
 from radius.radsec import SECRET as RADSEC_SECRET
@@ -64,7 +64,7 @@ class Cell:
 
 @pytest.fixture(scope="module")
 def own(new_folder: NewFolder, slapd: Slapd, pki: Pki) -> Iterator[OwnRadius]:
-    server = OwnRadius(new_folder("own-radius"), slapd, pki.issue("own-radius"), pki.ca)
+    server = OwnRadius(new_folder("own-radius"), slapd, pki.issue("own-radius"), pki.ca, cache_s=0.0)
     yield server
     server.stop()
 
@@ -132,6 +132,21 @@ async def test_wrong_password_unknown_and_disabled(cell: Cell, algorithm: str) -
         assert disabled == answers[0]
     else:
         assert disabled == Refusal(DISABLED, final=True)
+
+
+async def test_limits_of_a_person_come_from_the_directory(cell: Cell, slapd: Slapd) -> None:
+    head = f"dn: {CAROL.dn}\nchangetype: modify\n"
+    values = (
+        "add: sipAllowClass\nsipAllowClass: internal\nsipAllowClass: national\n-\nadd: sipMaxCalls\nsipMaxCalls: 1\n"
+    )
+    slapd.modify(f"{head}{values}")
+    try:
+        answer = await cell.authenticator.vouch(login(CAROL.login, CAROL.password, "MD5"))
+        assert isinstance(answer, Vouched)
+    finally:
+        slapd.modify(f"{head}delete: sipAllowClass\n-\ndelete: sipMaxCalls\n")
+    assert set(answer.grant.allowed_classes) == {"internal", "national"}
+    assert answer.grant.limits == Limits(concurrent_calls=1)
 
 
 @pytest.mark.parametrize("cell", PAP_CELLS, ids="-".join, indirect=True)

@@ -101,3 +101,14 @@ def test_disabled(values: dict[str, str], disabled: bool) -> None:
 
 def test_no_login_no_person() -> None:
     assert person_from(entry(cn="staff"), NAMES) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [([], None), (["2"], 2), (["0"], 0), (["5", "3"], 3), (["many"], 0), (["-1"], 0), (["²"], 0), ([""], None)],
+)
+def test_limits_of_a_person(values: list[str], limit: int | None) -> None:
+    person = person_from(entry(uid="a", sipMaxCalls=values, sipAllowClass=["internal", "national"]), NAMES)
+    assert person is not None
+    assert (person.allow, person.max_calls) == (("internal", "national"), limit)
+    assert {"sipAllowClass", "sipMaxCalls"} <= set(NAMES.all())

@@ -130,6 +130,12 @@ async def test_accept_says_who_it_is(caplog: pytest.LogCaptureFixture) -> None:
     assert "300 octets" in caplog.text, "a group that does not fit is left out, and that is said"
 
 
+async def test_accept_carries_the_limits_of_a_person() -> None:
+    limited = dataclasses.replace(ALICE, allow=("internal", "national"), max_calls=0)
+    found = shown(await handler(limited).handle(login(), CLIENT))
+    assert (found["Nomad-Allow-Class"], found["Nomad-Max-Calls"]) == (["internal", "national"], [0])
+
+
 async def test_rfc5090_accept_proves_that_the_server_knows_the_secret() -> None:
     """RFC 5090 3.4, RFC 7616 3.5."""
     request = login(rfc5090=True)
