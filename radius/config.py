@@ -101,6 +101,7 @@ class DirectoryTable(Struct, frozen=True):
     timeout_s: float = 1.0
     """How long one look-up may take."""
     connections: int = 4
+    """Connections to the directory at most; each carries many look-ups at once."""
     cache_s: float = 10.0
     """How long a person is remembered; 0 for not at all."""
     negative_cache_s: float = 2.0

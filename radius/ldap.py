@@ -1,4 +1,4 @@
-"""Directory over LDAP through ldap3, which blocks: worker threads, each with a connection of its own (RFC 4511, 4513).
+"""Directory over LDAP (RFC 4511, 4513): ldap3 connects and binds, in a thread; searches go on the event loop.
 
 Failover between URLs, StartTLS and ldaps with the certificate checked, a timeout per look-up, a cache of people and a
 shorter one of nobody, and a circuit breaker so that a dead directory costs nothing but a clear refusal.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import ssl
-import threading
 import time
 import warnings
 from collections import OrderedDict
@@ -22,7 +22,8 @@ from typing import Any
 
 from radius.entries import Names, person_from
 from radius.errors import DirectoryUnavailable, PacketError
-from radius.ldapwire import SIZE_LIMIT_EXCEEDED, SUCCESS, Found, Search, message_length, take
+from radius.ldapline import Entries, LdapLine, socket_of
+from radius.ldapwire import SUCCESS, Search
 from radius.ports import Person
 
 with warnings.catch_warnings():
@@ -34,10 +35,9 @@ with warnings.catch_warnings():
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 5000  # look-ups that wait for a thread; more are refused at once
+MAX_WAITING = 5000  # look-ups in flight; more are refused at once
+BUSY = 32  # searches in flight on one connection before another is opened
 MAX_CACHED = 100_000
-RECEIVE_BYTES = 65_536
-FIRST_ID = 1 << 20  # far from the message ids that ldap3 uses for StartTLS and bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ class LdapDirectory:
         self._clock = clock
         self._cache = Cache(settings.cache_s, settings.negative_cache_s)
         self._breaker = Breaker(settings.failures, settings.rest_s)
-        self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="ldap")
-        self._sessions = _Sessions(settings, self._names)
+        self._prepared = Search(settings.base, self._names.login, self._names.all())
+        self._lines = _Lines(settings)
         self._asking: dict[str, asyncio.Future[Person | None]] = {}
         self.searches = 0
 
@@ -177,17 +177,18 @@ class LdapDirectory:
     async def close(self) -> None:
         """Close the connections."""
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
-        await asyncio.to_thread(self._threads.shutdown)
-        self._sessions.close()
+        await self._lines.close()
 
     async def _ask(self, login: str) -> Person | None:
-        loop = asyncio.get_running_loop()
         self.searches += 1
+        started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._settings.timeout_s * 1.5):
-                person = await loop.run_in_executor(self._threads, self._search, login)
+                person = await self._search(login)
         except (DirectoryUnavailable, TimeoutError) as error:
             why = str(error) or f"{self._settings.urls[0]}: no answer within {self._settings.timeout_s:g} s"
+            if isinstance(error, TimeoutError):
+                self._lines.suspect(started)
             if self._breaker.failed(why, self._clock()):
                 logger.error("directory is away: %s", why)
             raise DirectoryUnavailable(why) from None
@@ -202,9 +203,12 @@ class LdapDirectory:
         if not done.cancelled():
             done.exception()  # whoever waited has seen it; nobody may have waited to the end
 
-    def _search(self, login: str) -> Person | None:
-        """In a worker thread; no login only asks whether the directory is there."""
-        found = self._sessions.search(login)
+    async def _search(self, login: str) -> Person | None:
+        """No login only asks whether the directory is there."""
+        if not login:
+            await self._lines.search(self._prepared.probe)
+            return None
+        found = await self._lines.search(functools.partial(self._prepared.request, value=login))
         people = [person for entry in found if (person := person_from(entry, self._names)) is not None]
         # A directory compares more loosely than we do (spaces, accents): only the very name counts.
         people = [person for person in people if login in person.logins]
@@ -213,61 +217,95 @@ class LdapDirectory:
         return people[0] if len(people) == 1 else None
 
 
-class _Sessions:
-    """One ldap3 connection per worker thread, to the first URL that works."""
+class _Lines:
+    """Connections on the event loop, opened when needed: one, and more while many searches are in flight."""
 
-    def __init__(self, settings: LdapSettings, names: Names, *, read_only: bool = True) -> None:
+    def __init__(self, settings: LdapSettings) -> None:
+        self._connections = settings.connections
+        self._connector = _Connector(settings)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ldap")  # ldap3 blocks while it connects and binds
+        self._open: list[LdapLine] = []
+        self._connecting: asyncio.Task[LdapLine] | None = None
+        self._closed = False
+
+    async def search(self, make: Callable[[int], bytes]) -> Entries:
+        """What a search finds. Raises `DirectoryUnavailable`."""
+        line = self._pick()
+        if line is not None:
+            try:
+                return await line.search(make)
+            except PacketError as error:
+                if not line.closed:
+                    raise DirectoryUnavailable(f"{line.name}: {error.text}") from None
+                # perhaps an idle connection that the server closed: once more, on a new one
+        line = self._pick()
+        if line is None:
+            line = await asyncio.shield(self._connect())
+        try:
+            return await line.search(make)
+        except PacketError as error:
+            raise DirectoryUnavailable(f"{line.name}: {error.text}") from None
+
+    def suspect(self, since: float) -> None:
+        """A search that began then was not answered: connections that have been silent since may be dead."""
+        for line in [line for line in self._open if line.heard_at < since]:
+            line.close("no answer for too long")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._closed = True
+        if self._connecting is not None:
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
+        for line in tuple(self._open):
+            line.close()
+
+    def _pick(self) -> LdapLine | None:
+        """The connection with the fewest searches in flight; None when there is none yet."""
+        if not self._open:
+            return None
+        line = min(self._open, key=lambda line: line.in_flight) if len(self._open) > 1 else self._open[0]
+        if line.in_flight >= BUSY and len(self._open) < self._connections:
+            self._connect()
+        return line
+
+    def _connect(self) -> asyncio.Task[LdapLine]:
+        """A connection to be; several may wait for the same."""
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._open_line(), name="ldap")
+            self._connecting.add_done_callback(self._connected)
+        return self._connecting
+
+    async def _open_line(self) -> LdapLine:
+        loop = asyncio.get_running_loop()
+        connection = await loop.run_in_executor(self._thread, self._connector.connect)
+        line = LdapLine(
+            socket_of(connection),
+            name=connection.server.name,
+            loop=loop,
+            on_closed=lambda line: self._open.remove(line),
+        )
+        self._open.append(line)
+        return line
+
+    def _connected(self, done: asyncio.Task[LdapLine]) -> None:
+        self._connecting = None
+        if not done.cancelled():
+            done.exception()  # whoever waited has seen it; nobody may have waited to the end
+
+
+class _Connector:
+    """Bound connections of ldap3, to the first URL that works."""
+
+    def __init__(self, settings: LdapSettings, *, read_only: bool = True) -> None:
         self._settings = settings
         self._read_only = read_only
-        self._prepared = Search(settings.base, names.login, names.all())
-        self._own = threading.local()
-        self._open: list[Any] = []
-        self._lock = threading.Lock()
         self._first = 0  # the URL that worked last
         secure = settings.start_tls or any(url.startswith("ldaps:") for url in settings.urls)
         self._tls = _CheckedTls(settings.ca_file) if secure else None
 
-    def search(self, login: str) -> list[dict[str, list[bytes]]]:
-        """Entries with that login; none for an empty one, after a look at the base. Raises `DirectoryUnavailable`."""
-        connection = getattr(self._own, "connection", None)
-        if connection is not None:
-            try:
-                return self._search(connection, login)
-            except (OSError, PacketError):
-                self._drop(connection)  # perhaps an idle connection that the server closed: once more, on a new one
-        connection = self.connect()
-        try:
-            return self._search(connection, login)
-        except (OSError, PacketError) as error:
-            self._drop(connection)
-            raise DirectoryUnavailable(f"{connection.server.name}: {_short(error)}") from None
-
-    def close(self) -> None:
-        """Close every connection; the threads must have ended."""
-        for connection in list(self._open):
-            self._drop(connection)
-
-    def _search(self, connection: Any, login: str) -> list[dict[str, list[bytes]]]:
-        """One search on the socket of a bound connection; ldap3 itself is too slow for this."""
-        self._own.id = id = self._own.id + 1
-        sock = connection.socket
-        sock.sendall(self._prepared.request(id, login) if login else self._prepared.probe(id))
-        buffer = b""
-        found = Found()
-        while found.code is None:
-            data = sock.recv(RECEIVE_BYTES)
-            if not data:
-                raise PacketError("ldap", "the server closed the connection")
-            buffer += data
-            while found.code is None and (length := message_length(buffer)) and len(buffer) >= length:
-                take(buffer[:length], id, found)
-                buffer = buffer[length:]
-        if found.code not in (SUCCESS, SIZE_LIMIT_EXCEEDED):
-            raise PacketError("ldap", f"search failed with result {found.code} {found.text}")
-        return found.entries if login else []
-
     def connect(self) -> Any:
-        """A bound connection to the first server that takes us. Raises `DirectoryUnavailable`."""
+        """A connection to the first server that takes us. Blocks. Raises `DirectoryUnavailable`."""
         failures = []
         urls = self._settings.urls
         for step in range(len(urls)):
@@ -278,10 +316,6 @@ class _Sessions:
                 failures.append(f"{urls[place]}: {_short(error)}")
                 continue
             self._first = place
-            self._own.connection = connection
-            self._own.id = FIRST_ID
-            with self._lock:
-                self._open.append(connection)
             return connection
         raise DirectoryUnavailable("; ".join(failures))
 
@@ -311,20 +345,6 @@ class _Sessions:
                 connection.socket.close()
             raise
         return connection
-
-    def _drop(self, connection: Any) -> None:
-        if getattr(self._own, "connection", None) is connection:
-            self._own.connection = None
-        with self._lock:
-            if connection in self._open:
-                self._open.remove(connection)
-        sock = connection.socket
-        try:
-            connection.unbind()
-        except (LDAPException, OSError):
-            pass
-        if sock is not None:
-            sock.close()  # ldap3 leaves it open when the farewell cannot be sent
 
 
 class Writer:
@@ -378,11 +398,15 @@ class Writer:
 @contextlib.contextmanager
 def open_writer(settings: LdapSettings) -> Iterator[Writer]:
     """A connection to the first server that takes us, for as long as the block runs. Raises `DirectoryUnavailable`."""
-    sessions = _Sessions(settings, Names(), read_only=False)
+    connection = _Connector(settings, read_only=False).connect()
     try:
-        yield Writer(sessions.connect())
+        yield Writer(connection)
     finally:
-        sessions.close()
+        sock = connection.socket
+        with contextlib.suppress(LDAPException, OSError):
+            connection.unbind()
+        if sock is not None:
+            sock.close()  # ldap3 leaves it open when the farewell cannot be sent
 
 
 class _CheckedTls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from radius.errors import PacketError
 
 MAX_MESSAGE_BYTES = 1 << 20
+FIRST_ID = 1 << 20  # far from the message ids that ldap3 uses for StartTLS and bind
+LAST_ID = (1 << 31) - 1  # maxInt, RFC 4511 4.1.1.1
 SUCCESS = 0
 SIZE_LIMIT_EXCEEDED = 4
 _SEQUENCE, _SET, _INTEGER, _ENUMERATED, _BOOLEAN, _OCTETS = 0x30, 0x31, 0x02, 0x0A, 0x01, 0x04
@@ -69,6 +71,13 @@ def message_length(buffer: bytes | bytearray) -> int:
     if length > MAX_MESSAGE_BYTES:
         raise PacketError("ldap", f"LDAP message of {length} octets")
     return length
+
+
+def message_id(message: bytes) -> int:
+    """Which request a whole message answers; 0 for what nobody asked for. Raises `PacketError`."""
+    _, at, end = _read(message, 0, len(message))
+    _, start, stop = _read(message, at, end)
+    return int.from_bytes(message[start:stop], "big")
 
 
 def take(message: bytes, id: int, found: Found) -> None:
@@ -140,3 +149,6 @@ def _tlv(tag: int, value: bytes) -> bytes:
         return bytes((tag, length)) + value
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(octets))) + octets + value
+
+
+UNBIND = _message(FIRST_ID, b"\x42\x00")

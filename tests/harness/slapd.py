@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,6 +74,14 @@ class Slapd:
     def start(self) -> None:
         """Start again on the same port, after `stop`."""
         self._process = self._launch()
+
+    def pause(self) -> None:
+        """Keep the connections open and answer nothing, until `resume`."""
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._process.send(signal.SIGCONT)
 
     def _setup(self, people: Iterable[Person], tls: str) -> None:
         (self._folder / "db").mkdir(parents=True)
