@@ -302,7 +302,7 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
         classes=tuple(classes),
         display_name=display_name,
         session_timeout_s=reply.integer(Type.SESSION_TIMEOUT),
-        idle_timeout_s=reply.integer(Type.IDLE_TIMEOUT),
+        idle_timeout_s=reply.integer(Type.IDLE_TIMEOUT) or None,  # 0 is how servers write "none"
         interim_interval_s=_interim_interval(reply),
         message=_message(reply),
         limits=_limits(numbers.get(MAX_CALLS), numbers.get(MAX_MINUTES_PER_DAY), numbers.get(MAX_CALL_MINUTES))

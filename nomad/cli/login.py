@@ -173,7 +173,7 @@ def _print(answer: Answer) -> None:
         return
     typer.echo(line)
     for name, value in _shown(answer.grant).items():
-        if value:
+        if value not in (None, "", []):
             text = ", ".join(value) if isinstance(value, list) else str(value)
             typer.echo(f"  {name:<16} {printable(text)}")
 
@@ -188,6 +188,11 @@ def _shown(grant: Grant) -> dict[str, object]:
         "groups": list(grant.groups),
         "classes": [value.decode("utf-8", "replace") for value in grant.classes],
         "session_timeout": grant.session_timeout_s,
+        "idle_timeout": grant.idle_timeout_s,
+        "allowed_classes": list(grant.allowed_classes),
+        "max_calls": grant.limits.concurrent_calls,
+        "max_day_seconds": grant.limits.seconds_per_day,
+        "max_call_seconds": grant.limits.call_s,
         "message": grant.message,
     }
 

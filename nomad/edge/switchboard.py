@@ -393,7 +393,7 @@ class Switchboard:
         """Forward a request within a call to its other side; a BYE ends the call."""
         request, call = incoming.request, hop.call
         hop.sender.cseq = max(hop.sender.cseq, request.cseq.number)
-        if request.method in sessions.REFRESHING and call.refresh_by is not None:
+        if request.method in sessions.REFRESHING and call.refresh_by is not None and call.number_class != EMERGENCY:
             sessions.bound(request, call.grant.idle_timeout_s, self._config.sip.min_session_expires_s)
         forwarded = self._sides.within(request, incoming.flow, sender=hop.sender, receiver=hop.receiver)
         refreshes = request.method in sessions.REFRESHING

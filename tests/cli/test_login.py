@@ -40,6 +40,15 @@ async def test_a_login_at_the_embedded_server(bare: Nomad, config: str) -> None:
     assert (server["result"], server["grant"]["user"], server["ms"] > 0) == ("accepted", "alice", True)
 
 
+async def test_limits_are_shown(bare: Nomad, config: str, tmp_path: Path) -> None:
+    people = (tmp_path / "people.ldif").read_text()
+    limits = "sipMaxCalls: 0\nsipAllowClass: internal\nsipAllowClass: national\n"
+    (tmp_path / "people.ldif").write_text(people.replace(f"uid: {ALICE.login}\n", f"uid: {ALICE.login}\n{limits}", 1))
+    ran = await bare("radius-test", ALICE.login, "-c", config)
+    assert "  max_calls        0\n" in ran.out
+    assert "  allowed_classes  internal, national\n" in ran.out
+
+
 async def test_refusals(bare: Nomad, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = await bare("radius-test", "nobody", "-c", config)
     assert (ran.code, ran.out) == (1, "")

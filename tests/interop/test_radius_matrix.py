@@ -5,6 +5,7 @@ The real servers over the real slapd, asked through `nomad.aaa` as the edge asks
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -169,3 +170,20 @@ async def pap(cell: Cell, user: str, password: str) -> Any:
         server.exchanges._entropy = lambda size: nonce[:size]
     hidden = attribute(Type.USER_PASSWORD, hide_password(password.encode(), secret, nonce))
     return await cell.pool.request(Code.ACCESS_REQUEST, attribute(Type.USER_NAME, user.encode()) + hidden)
+
+
+@pytest.mark.parametrize("password", ['quo"ted\\back', "Zoë's 50%{x} $(y)", "tab\there"])
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+async def test_passwords_with_every_kind_of_character(cell: Cell, slapd: Slapd, password: str, algorithm: str) -> None:
+    def set_password(value: str) -> None:
+        encoded = base64.b64encode(value.encode()).decode()
+        slapd.modify(f"dn: {ALICE.dn}\nchangetype: modify\nreplace: userPassword\nuserPassword:: {encoded}\n")
+
+    set_password(password)
+    try:
+        answer = await cell.authenticator.vouch(login(ALICE.login, password, algorithm))
+        wrong = await cell.authenticator.vouch(login(ALICE.login, password + "x", algorithm))
+    finally:
+        set_password(ALICE.password)
+    assert isinstance(answer, Vouched)
+    assert isinstance(wrong, Refusal)

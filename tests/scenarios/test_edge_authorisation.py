@@ -78,6 +78,20 @@ async def test_where_neither_end_keeps_timers_silence_says_nothing(rig: Rig) -> 
 
 
 @on_rig(people=people(idle_timeout_s=300))
+async def test_an_emergency_call_is_not_bounded(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    sent = await phone.invite("112", headers=[TIMER, ("session-expires", "1800;refresher=uac")])
+    invite = await rig.pbx.request("INVITE")
+    assert invite.get("session-expires") == "1800;refresher=uac"
+    rig.pbx.reply(invite, 200, tag="pbx", body=SDP)
+    dialog = dialog_of_caller(sent, await phone.response(200))
+    phone.send(dialog.request("ACK", phone.via()))
+    await rig.pbx.request("ACK")
+    phone.send(dialog.request("UPDATE", phone.via(), headers=[TIMER, ("session-expires", "1800;refresher=uac")]))
+    assert (await rig.pbx.request("UPDATE")).get("session-expires") == "1800;refresher=uac"
+
+
+@on_rig(people=people(idle_timeout_s=300))
 async def test_calls_to_a_person_have_the_idle_timeout_too(rig: Rig) -> None:
     phone = rig.phone("alice")
     await phone.register()
