@@ -18,14 +18,17 @@ LATE_S = 5.0
 
 
 class HostileRadius:
-    """Accepts everybody; how the answer comes is set by user. Accounting and Status-Server are answered well."""
+    """Accepts everybody; how the answer comes is set by user. Accounting is answered well."""
 
     secret = SECRET.decode()
 
     def __init__(self, behaviours: Mapping[str, str]) -> None:
-        """By user: silent, wrong-secret, unsigned, truncated, garbage, elsewhere, late, every-second; others: well."""
+        """By user: silent, wrong-secret, unsigned, truncated, garbage, elsewhere, late, every-second; others: well.
+
+        The user "" is Status-Server.
+        """
         self.asked: list[str] = []  # users, in the order of their requests
-        self._behaviours = behaviours
+        self._behaviours = dict(behaviours)
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._sockets = [_bound() for _ in range(3)]
@@ -47,6 +50,10 @@ class HostileRadius:
         """host:port for Accounting-Requests."""
         return _name(self._acct)
 
+    def improve(self, user: str) -> None:
+        """Answer about this user well from now on."""
+        self._behaviours.pop(user)
+
     def detail_records(self) -> list[dict[str, str]]:
         """Nothing is kept."""
         return []
@@ -66,8 +73,8 @@ class HostileRadius:
             except TimeoutError:
                 continue
             request = wire.decode(data)
-            user = request.text(1)
-            behaviour = self._behaviours.get(user, "") if request.code == Code.ACCESS_REQUEST else ""
+            user = "" if request.code == Code.STATUS_SERVER else request.text(1)
+            behaviour = "" if request.code == Code.ACCOUNTING_REQUEST else self._behaviours.get(user, "")
             with self._lock:
                 self.asked.append(user)
                 count = next(self._numbers.setdefault(data, itertools.count(1)))

@@ -144,6 +144,31 @@ def test_failover_is_named_and_load_is_shared(tmp_path: Path) -> None:
         second.stop()
 
 
+def test_nobody_waits_for_a_server_that_is_known_to_be_dead(tmp_path: Path) -> None:
+    """Circuit breaker: after three silent requests each phone hears at once, until the server answers Status-Server."""
+    radius = HostileRadius({BOB.login: "silent", ALICE.login: "silent", "": "silent"})
+    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]  # what it asks of a server
+    try:
+        with Wire(edge.sip, BOB) as phone:
+            for _ in range(3):
+                assert login(edge, phone)[0].status == 503
+            asked = radius.asked.count(BOB.login)
+            for _ in range(5):
+                answer, took = login(edge, phone)
+                assert answer.status == 503
+                assert took < TIMEOUT_S / 2
+            assert radius.asked.count(BOB.login) == asked, "it is spared"
+        lines = [line for line in edge.log().splitlines() if "verdict=radius" in line]
+        assert f"{radius.auth} is dead for " in lines[-1]
+        radius.improve("")
+        wait_until(lambda: edge.metric("nomad_radius_server_up") == 2, timeout_s=8, what="an answer to Status-Server")
+        with Wire(edge.sip, CAROL) as phone:
+            assert phone.register().status == 200
+    finally:
+        edge.stop()
+        radius.stop()
+
+
 @pytest.fixture
 def hanging() -> Iterator[str]:
     """An LDAP server that accepts connections and never answers a bind."""
