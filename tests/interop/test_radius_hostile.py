@@ -60,7 +60,7 @@ def login(edge: Edge, wire: Wire) -> tuple[Message, float]:
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_one_answer_goes_wrong(tmp_path: Path, behaviour: str) -> None:
     radius = HostileRadius({BOB.login: behaviour})
-    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]  # what it asks of a server
+    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=TIMEOUT_S)
     try:
         with Wire(edge.sip, BOB) as bad, Wire(edge.sip, ALICE) as good, ThreadPoolExecutor() as threads:
             waiting = threads.submit(login, edge, bad)
@@ -103,7 +103,7 @@ def test_one_answer_goes_wrong(tmp_path: Path, behaviour: str) -> None:
 
 def test_every_second_packet_lost(tmp_path: Path) -> None:
     radius = HostileRadius(dict.fromkeys((ALICE.login, BOB.login, CAROL.login), "every-second"))
-    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=2.0)  # type: ignore[arg-type]  # what it asks of a server
+    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=2.0)
     try:
         for person in (ALICE, BOB, CAROL):
             with Wire(edge.sip, person) as phone:
@@ -124,7 +124,7 @@ def test_failover_is_named_and_load_is_shared(tmp_path: Path) -> None:
             return text.replace(f'auth = ["{first.auth}"]', f'auth = ["{first.auth}", "{second.auth}"]')
 
     first, second = HostileRadius({BOB.login: "silent"}), HostileRadius({})
-    edge = Shared(tmp_path, pbx=NOBODY, radius=first, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]  # what it asks of a server
+    edge = Shared(tmp_path, pbx=NOBODY, radius=first, timeout_s=TIMEOUT_S)
     try:
         with Wire(edge.sip, BOB) as phone:
             for _ in range(6):
@@ -147,7 +147,7 @@ def test_failover_is_named_and_load_is_shared(tmp_path: Path) -> None:
 def test_nobody_waits_for_a_server_that_is_known_to_be_dead(tmp_path: Path) -> None:
     """Circuit breaker: after three silent requests each phone hears at once, until the server answers Status-Server."""
     radius = HostileRadius({BOB.login: "silent", ALICE.login: "silent", "": "silent"})
-    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=TIMEOUT_S)  # type: ignore[arg-type]  # what it asks of a server
+    edge = HostileEdge(tmp_path, pbx=NOBODY, radius=radius, timeout_s=TIMEOUT_S)
     try:
         with Wire(edge.sip, BOB) as phone:
             for _ in range(3):
