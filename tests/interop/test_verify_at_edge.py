@@ -15,8 +15,9 @@ from nomad.ports import Proof, Refusal, Vouched
 from radius.client import Pool, Server, Settings
 from tests.harness.debian import require
 from tests.harness.edge import Edge
-from tests.harness.freeradius import FreeRadius
+from tests.harness.freeradius import FreeRadius, RadsecFreeRadius
 from tests.harness.people import ALICE, BOB, CAROL, DOMAIN, DORA, ERIN
+from tests.harness.pki import Pki
 from tests.harness.ports import HOST, free_port
 from tests.harness.slapd import Slapd
 from tests.harness.wire import Wire
@@ -125,6 +126,37 @@ def test_a_change_of_authorisation_by_radclient(verifying_edge: VerifyingEdge, t
         assert call("1000") == (403, "No policy group for you")
     nobody = telling.disconnect(orders, {"User-Name": "nobody", "Filter-Id": "staff"}, kind="coa")
     assert (nobody.kind, nobody.all("Error-Cause")) == ("CoA-NAK", ["Session-Context-Not-Found"])
+
+
+def test_over_radsec(new_folder: NewFolder, slapd: Slapd, pki: Pki, tmp_path: Path) -> None:
+    """As across a network: certificates on both sides, no shared secret, orders and accounting alike."""
+    require("freeradius")
+    server = RadsecFreeRadius(new_folder("radsec"), slapd, pki.issue("freeradius"), pki.ca, tells_ha1=True)
+    certificate = pki.issue("edge")
+
+    class RadsecEdge(VerifyingEdge):
+        def _config(self, *arguments: object) -> str:
+            text = super()._config(*arguments)
+            address = f"radsec:{HOST}:{server.radsec_port}"
+            for plain in (server.auth, server.acct):
+                text = text.replace(f'"{plain}"', f'"{address}"')
+            files = (
+                f'certificate = "{certificate.certificate}"\nprivate_key = "{certificate.key}"\nca_file = "{pki.ca}"\n'
+            )
+            return text.replace("[radius]\n", f"[radius]\n{files}", 1)
+
+    edge = RadsecEdge(tmp_path, pbx=f"sip:{HOST}:{free_port()};transport=tcp", radius=server)
+    try:
+        for person, algorithm in ((ALICE, "SHA-256"), (BOB, "SHA-512-256"), (CAROL, "MD5")):
+            with Wire(edge.sip, person, algorithm=algorithm) as phone:
+                assert phone.register().status == 200
+            with Wire(edge.sip, person, algorithm=algorithm, password="wrong") as phone:
+                assert phone.register().first == f"SIP/2.0 {WRONG}"
+        answered = {labels for labels in edge.metrics() if labels.startswith("nomad_radius_requests_total")}
+        assert all(f"radsec:{HOST}" in labels for labels in answered)
+    finally:
+        edge.stop()
+        server.stop()
 
 
 async def test_an_unknown_user_is_answered_as_fast_as_a_wrong_password(telling: FreeRadius) -> None:
