@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 Entry = Mapping[str, Sequence[bytes]]  # attribute names in lower case
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
 _HEX_LENGTH = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}
+DIGITS = 9  # of a number that is looked at: it must fit into a RADIUS attribute
 _TRUE = frozenset({b"true", b"yes", b"1", b"on"})
 _SCHEME = re.compile(r"\{([A-Za-z0-9-]+)\}")
 _CLEAR_SCHEMES = frozenset({"CLEAR", "CLEARTEXT"})
@@ -104,7 +105,7 @@ def _is_set(name: str, value: bytes) -> bool:
 
 def _number(texts: Sequence[str]) -> int | None:
     """The least of them; what cannot be read is 0, since nobody is to gain by a slip of the pen."""
-    return min((int(text) if text.isascii() and text.isdecimal() else 0 for text in texts), default=None)
+    return min((int(text[:DIGITS]) if text.isascii() and text.isdecimal() else 0 for text in texts), default=None)
 
 
 def _first(entry: Entry, names: Iterable[str]) -> list[str]:

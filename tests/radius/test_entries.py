@@ -105,7 +105,17 @@ def test_no_login_no_person() -> None:
 
 @pytest.mark.parametrize(
     ("values", "limit"),
-    [([], None), (["2"], 2), (["0"], 0), (["5", "3"], 3), (["many"], 0), (["-1"], 0), (["²"], 0), ([""], None)],
+    [
+        ([], None),
+        (["2"], 2),
+        (["0"], 0),
+        (["5", "3"], 3),
+        (["many"], 0),
+        (["-1"], 0),
+        (["²"], 0),
+        (["9" * 5000], 999_999_999),
+        ([""], None),
+    ],
 )
 def test_limits_of_a_person(values: list[str], limit: int | None) -> None:
     person = person_from(entry(uid="a", sipMaxCalls=values, sipAllowClass=["internal", "national"]), NAMES)
