@@ -390,7 +390,7 @@ def test_a_timer_that_is_due_already() -> None:
 
 
 async def test_load_share_takes_turns_when_nothing_waits(cleanup: list[Pool | FakeServer]) -> None:
-    settings = Settings(timeout_s=0.3, load_share=True)
+    settings = Settings(timeout_s=10.0, load_share=True)
     pool, servers, _ = await make(cleanup, obedient, obedient, obedient, settings=settings)
     for _ in range(9):
         await pool.request(Code.ACCESS_REQUEST, NAME)

@@ -151,7 +151,7 @@ async def test_a_directory_that_falls_silent_and_wakes(
 ) -> None:
     require("slapd")
     slapd = Slapd(tmp_path / "slapd", certificate=pki.issue("silent"), ca=pki.ca)
-    made = replace(settings(slapd), cache_s=0.0, negative_cache_s=0.0, timeout_s=0.4, failures=99)
+    made = replace(settings(slapd), cache_s=0.0, negative_cache_s=0.0, timeout_s=1.0, failures=99)
     if way == "ldaps":
         made = replace(made, urls=(slapd.tls_url,), ca_file=str(pki.ca))
     directory = open_directory(made)
