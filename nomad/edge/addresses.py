@@ -72,7 +72,7 @@ class OwnAddresses:
                 port = self._listening.get(flow.transport) or next(iter(self._listening.values()), port)
             if inside and host in WILDCARDS:
                 host = self._inside[flow.remote[0]]
-            elif not inside and self._outside:
+            elif not inside and self._outside and _fits(self._outside, host):
                 host = self._outside
             text = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
             if len(self._via) > 1000:
@@ -96,8 +96,16 @@ class OwnAddresses:
         return f"<sip:{place};lr>"
 
     def _place(self, flow: Flow) -> str:
-        transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+        # RFC 7118 5.2.4: a URI knows "ws" only, for WSS too
+        name = "ws" if flow.transport == "wss" else flow.transport
+        transport = "" if flow.transport == "udp" else f";transport={name}"
         return f"{self.sent_by(flow)}{transport}"
+
+
+def _fits(outside: str, local: str) -> bool:
+    """Whether a peer that reached this local address can reach that one: not over the other version of IP."""
+    bare = _bare(outside)
+    return not ADDRESS.fullmatch(bare) or (":" in bare) == (":" in local)
 
 
 def _bare(host: str) -> str:

@@ -7,6 +7,7 @@ boundary). Decides nothing about who may call whom.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ TRUSTED_ONLY = (
     "p-served-user",
     "p-asserted-service",
 )
+
+# What the inside keeps to itself whatever anybody asked (RFC 7315 5.6)
+HIDDEN_PARTY = re.compile(r";\s*privacy\s*=\s*(?!\"?off)", re.I)  # of Remote-Party-ID, which older PBXs write
+INSIDE_ONLY = ("p-charging-vector", "p-charging-function-addresses")
 
 Observer = Callable[[Response, "Branch"], Awaitable[None]]
 Retry = Callable[[Response | None, "Branch"], Awaitable["Branch | None"]]
@@ -346,11 +351,19 @@ def strip_untrusted(message: Request | Response) -> None:
 
 
 def hide_identity(message: Request | Response) -> None:
-    """Keep an asserted identity inside when the person asked for privacy (RFC 3325 7, RFC 3323)."""
-    if message.has("p-asserted-identity") and any(
+    """Keep inside what is not for phones: an identity whose person asked for privacy (RFC 3325 7, 3323), charging."""
+    for name in INSIDE_ONLY:
+        if message.has(name):
+            message.remove(name)
+    if message.has("privacy") and any(
         "id" in value.lower().replace(" ", "").split(";") for value in message.get_all("privacy")
     ):
         message.remove("p-asserted-identity")
+        message.remove("remote-party-id")
+    elif message.has("remote-party-id") and any(
+        HIDDEN_PARTY.search(value) for value in message.get_all("remote-party-id")
+    ):
+        message.remove("remote-party-id")
 
 
 def remove_own_credentials(request: Request, realm: str) -> None:

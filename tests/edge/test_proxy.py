@@ -6,12 +6,15 @@ import asyncio
 
 import pytest
 
-from nomad.edge.proxy import Relay, asserted_identity, hide_identity, remove_own_credentials, strip_untrusted
+from nomad.edge.addresses import OwnAddresses
+from nomad.edge.proxy import Proxy, Relay, asserted_identity, hide_identity, remove_own_credentials, strip_untrusted
 from nomad.ports import Unavailable
 from nomad.sip.errors import Reject
-from nomad.sip.events import ClientKey, ResponseArrived, ServerKey
+from nomad.sip.events import ClientKey, Flow, ResponseArrived, ServerKey
 from nomad.sip.message import Request, Response
+from tests.harness.line import FakeSignalling
 from tests.harness.rig import Rig, on_rig
+from tests.harness.virtual import LoopClock
 
 REALM = "inria.example"
 
@@ -39,6 +42,72 @@ def test_identity_is_hidden_when_privacy_asks_for_it(privacy: list[str], hidden:
     made = request(("p-asserted-identity", "<sip:a@b>"), *(("privacy", value) for value in privacy))
     hide_identity(made)
     assert made.has("p-asserted-identity") is not hidden
+
+
+@pytest.mark.parametrize(
+    ("party", "privacy", "hidden"),
+    [
+        ("<sip:a@b>;party=calling;privacy=full", "", True),
+        ('<sip:a@b>; Privacy = "uri"', "", True),
+        ("<sip:a@b>;party=calling;privacy=off", "", False),
+        ('<sip:a@b>;privacy="off"', "", False),
+        ("<sip:a@b>", "", False),
+        ("<sip:a@b>;privacy=off", "id", True),
+    ],
+)
+def test_what_an_older_pbx_asserts_is_hidden_alike(party: str, privacy: str, hidden: bool) -> None:
+    made = request(("remote-party-id", party), *([("privacy", privacy)] if privacy else []))
+    hide_identity(made)
+    assert made.has("remote-party-id") is not hidden
+
+
+def test_charging_stays_inside() -> None:
+    made = request(("p-charging-vector", "icid-value=1"), ("p-charging-function-addresses", "ccf=x"), ("subject", "x"))
+    hide_identity(made)
+    assert [made.has(name) for name in ("p-charging-vector", "p-charging-function-addresses", "subject")] == [
+        False,
+        False,
+        True,
+    ]
+
+
+LISTENS = [
+    ("udp", "192.0.2.1", 5060),
+    ("udp", "2001:db8::1", 5060),
+    ("tls", "192.0.2.1", 5061),
+    ("ws", "192.0.2.1", 5062),
+    ("wss", "2001:db8::1", 5063),
+]
+
+
+@pytest.mark.parametrize(
+    ("listen", "inner"),
+    [
+        (("udp", "2001:db8::1", 5060), "<sip:[2001:db8::1]:5060;lr;c=t>"),
+        (("tls", "192.0.2.1", 5061), "<sip:192.0.2.1:5061;transport=tls;lr;c=t>"),
+        (("ws", "192.0.2.1", 5062), "<sip:192.0.2.1:5062;transport=ws;lr;c=t>"),
+        (("wss", "2001:db8::1", 5063), "<sip:[2001:db8::1]:5063;transport=ws;lr;c=t>"),
+        (("udp", "192.0.2.1", 5060), ""),
+    ],
+)
+@pytest.mark.parametrize("advertise", ["", "192.0.2.1"])
+def test_each_side_is_shown_a_way_to_us_that_it_can_take(
+    listen: tuple[str, str, int], inner: str, advertise: str
+) -> None:
+    own = OwnAddresses(["inria.example"], LISTENS, outside=advertise)
+    proxy = Proxy(FakeSignalling, own, clock=LoopClock(), new_branch=lambda: "z9hG4bKx", timer_c_s=180)  # type: ignore[arg-type]
+    transport, host, port = listen
+    phone = Flow(transport, (host, port), ("2001:db8::9" if ":" in host else "198.51.100.9", 9), 1)
+    pbx = Flow("udp", ("192.0.2.1", 5060), ("10.0.0.5", 5060))
+    invite = request(
+        ("via", "SIP/2.0/UDP x;branch=z9hG4bK1"), ("call-id", "1"), ("cseq", "1 INVITE"), ("from", "<sip:x>")
+    )
+    copy = proxy.copy(invite, source=phone, destination=pbx, token="t")
+    routes = copy.elements("record-route")
+    assert routes == ["<sip:192.0.2.1:5060;lr;c=t>", *([inner] if inner else [])]
+    assert all(own.is_us(route.uri) for route in copy.record_routes)  # RFC 5658: each comes off again
+    back = proxy.copy(invite, source=pbx, destination=phone, token="t")
+    assert back.elements("record-route") == list(reversed(routes))
 
 
 def test_everything_that_an_outside_peer_may_not_assert_goes() -> None:

@@ -82,10 +82,11 @@ class Edge:
         guard: Mapping[str, float] | None = None,
         listen: Sequence[str] = (),
         advertise: str = "",
+        sip: Mapping[str, float] | None = None,
     ) -> None:
         """`pbx` is a SIP URI with its port, from which the PBX also sends; `timeout_s` is that of RADIUS.
 
-        `listen` is in place of UDP and TCP at `port`.
+        `listen` is in place of UDP and TCP at `port`; `sip` are more keys of that table.
         """
         self.folder = folder
         self.radius = radius
@@ -97,6 +98,7 @@ class Edge:
         (folder / "radius.secret").write_text(radius.secret if radius else "")
         self._listen = listen or (f"udp:{self.address}", f"tcp:{self.address}")
         self._advertise = advertise
+        self._sip_keys = dict(sip or {})
         (folder / "nomad.toml").write_text(self._config(pbx, timeout_s, guard or {}))
         self._process = self._launch()
 
@@ -205,6 +207,7 @@ class Edge:
     def _config(self, pbx: str, timeout_s: float, guard: Mapping[str, float]) -> str:
         lines = [f'domain = "{DOMAIN}"', 'policy = "policy.toml"', "[sip]", 'nonce_key_file = "nonce.key"']
         lines += [f"listen = {json.dumps(self._listen)}", f'advertise = "{self._advertise}"']
+        lines += [f"{key} = {value}" for key, value in self._sip_keys.items()]
         if self.radius:
             lines += ["[radius]", f'auth = ["{self.radius.auth}"]', f'acct = ["{self.radius.acct}"]']
             lines += ['secret_file = "radius.secret"', f"timeout_s = {timeout_s}"]

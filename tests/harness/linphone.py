@@ -45,6 +45,14 @@ class Linphone:
         """Begin to register; `messages` shows what comes of it."""
         self._say(f"register {aor} {proxy} {password}")
 
+    def call(self, target: str) -> None:
+        """Call an address; `messages` shows what comes of it."""
+        self._say(f"call {target}")
+
+    def hang_up(self) -> None:
+        """End the call."""
+        self._say("terminate")
+
     def messages(self) -> str:
         """Every SIP message so far, among other things."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
