@@ -135,6 +135,7 @@ class Call:
         leg.party = response.get("to") or ""
         contacts = response.contacts
         if contacts:
+            _ = contacts[0].uri  # what is no URI, nobody can be called at
             leg.refresh(contacts[0].uri_text)
         return leg
 

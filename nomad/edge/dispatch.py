@@ -431,7 +431,7 @@ class Dispatcher:
             "request",
             level=level,
             method=request.method,
-            callid=request.call_id,
+            callid=request.get("call-id") or "",
             user=user or _claimed_user(request),
             peer=incoming.flow.remote[0],
             verdict=verdict,

@@ -20,7 +20,7 @@ from nomad.edge.gateways import Gateways, Passage
 from nomad.edge.logins import Logins
 from nomad.edge.outbound import targets
 from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay, Retry
-from nomad.edge.sides import Incoming, Sides, beyond_us, calling_leg, guard_identity
+from nomad.edge.sides import Incoming, Sides, beyond_us, calling_leg, guard_identity, new_target, remote_target
 from nomad.edge.subscriptions import ID_PREFIX, Subscription, Subscriptions, Way, freeze, learn, seconds_left
 from nomad.edge.trunks import Trunk
 from nomad.ports import CallStore, Registration, Unavailable
@@ -183,9 +183,7 @@ class Notices:
         tag = response.to.tag
         leg = subscription.notifiers.get(tag) or Leg(branch.side, branch.flow, tag)
         leg.party = response.get("to") or ""
-        contacts = response.contacts
-        if contacts:
-            leg.refresh(contacts[0].uri_text)
+        leg.refresh(new_target(response, leg.contact))
         leg.routes, subscription.subscriber.routes = beyond_us(response, subscription.id)
         learn(subscription, leg)
         granted = response.expires if request.method == "SUBSCRIBE" else REFER_S
@@ -212,9 +210,7 @@ class Notices:
             guard_identity(response, branch.side)
             if not 200 <= response.status < 300 or not refreshes:
                 return
-            contacts = response.contacts
-            if contacts:
-                receiver.refresh(contacts[0].uri_text)
+            receiver.refresh(new_target(response, receiver.contact))
             if request.method == "SUBSCRIBE" and response.expires is not None:
                 self._last(subscription, response.expires)
 
@@ -228,10 +224,9 @@ class Notices:
 
     def _refresh_target(self, subscription: Subscription, sender: Leg, request: Request) -> None:
         """Both methods refresh the target of their dialog, and the first NOTIFY makes it (RFC 6665 4.4.1)."""
-        contacts = request.contacts
-        moved = bool(contacts) and contacts[0].uri_text != sender.contact
-        if contacts:
-            sender.refresh(contacts[0].uri_text)
+        target = remote_target(request) or sender.contact
+        moved = target != sender.contact
+        sender.refresh(target)
         if request.method == "NOTIFY" and sender.tag not in subscription.notifiers:
             sender.party = request.get("from") or ""
             sender.routes = tuple(request.elements("record-route"))

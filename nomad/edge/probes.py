@@ -87,7 +87,7 @@ class Probes:
             return 0  # it cannot be asked
         request = new_request(
             "OPTIONS",
-            to.contact,
+            to.target or to.contact,
             from_=sender.party,
             to=to.party,
             call_id=call.call_id,

@@ -20,6 +20,7 @@ from nomad.edge.proxy import (
 )
 from nomad.edge.trunks import Trunk
 from nomad.ports import Binding, Grant, MediaRelay, Resolver, Signalling
+from nomad.sip.errors import SipError
 from nomad.sip.events import Flow, ServerKey
 from nomad.sip.message import Request, Response
 from nomad.sip.uri import Uri
@@ -134,16 +135,32 @@ def guard_identity(message: Request | Response, side: str) -> None:
 
 
 def calling_leg(side: str, request: Request, flow: Flow) -> Leg:
-    """The side that began a dialog with this request."""
-    contacts = request.contacts
+    """The side that began a dialog with this request. Raises `SipError` when its Contact is no URI."""
     return Leg(
         side=side,
         flow=flow,
         tag=request.from_.tag,
         party=request.get("from") or "",
-        contact=contacts[0].uri_text if contacts else "",
+        contact=remote_target(request),
         cseq=request.cseq.number,
     )
+
+
+def remote_target(message: Request | Response) -> str:
+    """Where requests within a dialog are to go (RFC 3261 12.1), "" when none is named. Raises `SipError` for no URI."""
+    contacts = message.contacts
+    if not contacts:
+        return ""
+    _ = contacts[0].uri
+    return contacts[0].uri_text
+
+
+def new_target(message: Request | Response, old: str) -> str:
+    """The same of a message that may refresh it (12.2): the old one stays when no other can be read."""
+    try:
+        return remote_target(message) or old
+    except SipError:
+        return old
 
 
 def beyond_us(message: Request | Response, token: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -25,7 +25,7 @@ from nomad.edge.outbound import other_flows, takers, targets
 from nomad.edge.personal import longest_call
 from nomad.edge.policy import EMERGENCY, Verdict
 from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retry
-from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity
+from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity, new_target
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
 from nomad.ports import Binding, Grant, Registration, Unavailable
@@ -331,10 +331,7 @@ class Switchboard:
     def _hang_up_on(self, answer: Response, branch: Branch, call: Call, *, again: bool) -> None:
         """ACK and BYE for who answered a call that the caller will not get (RFC 3261 13.2.2.4)."""
         invite = branch.request
-        try:
-            target = answer.contacts[0].uri_text
-        except (SipError, IndexError):
-            target = invite.uri_text
+        target = new_target(answer, invite.uri_text)
         routes, _ = beyond_us(answer, call.id)
         number = invite.cseq.number
         for method, cseq in (("ACK", number), ("BYE", number + 1)):
@@ -398,7 +395,7 @@ class Switchboard:
         forwarded = self._sides.within(request, incoming.flow, sender=hop.sender, receiver=hop.receiver)
         refreshes = request.method in sessions.REFRESHING
         if refreshes:
-            hop.sender.refresh(_contact_of(request) or hop.sender.contact)
+            hop.sender.refresh(new_target(request, hop.sender.contact))
             if call.state is CallState.ANSWERED:
                 sessions.ask(forwarded, self._config.sip.session_expires_s)
         ending = None
@@ -408,7 +405,7 @@ class Switchboard:
         async def observe(response: Response, branch: Branch) -> None:
             guard_identity(response, branch.side)
             if 200 <= response.status < 300 and refreshes:
-                hop.receiver.refresh(_contact_of(response) or hop.receiver.contact)
+                hop.receiver.refresh(new_target(response, hop.receiver.contact))
                 self._calls.expect_refresh(call, self._until(sessions.agree(branch.request, response)))
                 self.store(call)
 
@@ -506,14 +503,6 @@ class Switchboard:
         except Unavailable as error:
             log.event(logger, "media-failed", level=logging.WARNING, id=call.id, why=str(error))
         await self._accountant.ended(call, rule=rule, reason=reason)
-
-
-def _contact_of(message: Request | Response) -> str:
-    """The remote target that a message names, "" when none can be read: within a dialog the old one stays."""
-    try:
-        return message.contacts[0].uri_text
-    except (SipError, IndexError):
-        return ""
 
 
 def _longest(verdict: Verdict, grant: Grant) -> float | None:

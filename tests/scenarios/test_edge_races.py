@@ -136,3 +136,31 @@ async def test_reinvite_whose_answer_names_no_usable_contact_keeps_the_old_one(r
     assert await rig.console.hangup(talk.call.id)
     assert (await rig.pbx.request("BYE")).uri_text == talk.caller.target
     assert (await phone.request("BYE")).uri_text == f"sip:alice@{phone.host}"
+
+
+@on_rig()
+async def test_contact_that_is_no_uri_begins_no_dialog(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    for contact in ("0", "<0>", "<sip:>", "<x y>"):
+        for method in ("INVITE", "SUBSCRIBE"):
+            request = phone.make(method, f"sip:1000@{DOMAIN}", body=SDP)
+            request.set("contact", contact)
+            await phone.login(request)
+            await phone.response(400)
+    await rig.pbx.quiet()
+    talk = await rig.talk(phone)
+    phone.send(talk.caller.request("UPDATE", phone.via(), headers=[("contact", "<0>")]))
+    rig.pbx.reply(await rig.pbx.request("UPDATE"), 200, contact="<0>")
+    await phone.response(200)
+    assert await rig.console.hangup(talk.call.id)
+    assert (await rig.pbx.request("BYE")).uri_text == talk.caller.target
+    assert (await phone.request("BYE")).uri_text == f"sip:alice@{phone.host}"
+
+
+@on_rig()
+async def test_call_id_that_cannot_be_read_is_refused_without_a_traceback(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    request = phone.make("INFO", f"sip:1000@{DOMAIN}", to=f"<sip:1000@{DOMAIN}>;tag=1")
+    request.set("call-id", "two words")
+    phone.send(request)
+    await phone.response(400)
