@@ -79,14 +79,16 @@ class Edge:
         people: Iterable[Person] = SAMPLE,
         policy: str = POLICY,
         timeout_s: float = 2.0,
-        guard: Mapping[str, float] | None = None,
+        guard: Mapping[str, float | str] | None = None,
         listen: Sequence[str] = (),
         advertise: str = "",
         sip: Mapping[str, float] | None = None,
+        extra: str = "",
     ) -> None:
         """`pbx` is a SIP URI with its port, from which the PBX also sends; `timeout_s` is that of RADIUS.
 
-        `listen` is in place of UDP and TCP at `port`; `sip` are more keys of that table.
+        `listen` is in place of UDP and TCP at `port`; `sip` are more keys of that table, `extra` are
+        more tables.
         """
         self.folder = folder
         self.radius = radius
@@ -99,7 +101,7 @@ class Edge:
         self._listen = listen or (f"udp:{self.address}", f"tcp:{self.address}")
         self._advertise = advertise
         self._sip_keys = dict(sip or {})
-        (folder / "nomad.toml").write_text(self._config(pbx, timeout_s, guard or {}))
+        (folder / "nomad.toml").write_text(self._config(pbx, timeout_s, guard or {}) + extra)
         self._process = self._launch()
 
     @property
@@ -119,6 +121,10 @@ class Edge:
     def get(self, path: str) -> Any:
         """An answer of the admin API."""
         return json.loads(self._http(path))
+
+    def post(self, path: str, **body: object) -> Any:
+        """A command of the admin API."""
+        return json.loads(self._http(f"/api/v1/{path}", json.dumps(body).encode()))
 
     def cdrs(self, call_id: str = "") -> list[dict[str, Any]]:
         """Call records, newest first; of one Call-ID when it is given."""
@@ -204,7 +210,7 @@ class Edge:
         if bad:
             raise EdgeUnclean("\n".join(line[:3000] for line in bad[:5]))
 
-    def _config(self, pbx: str, timeout_s: float, guard: Mapping[str, float]) -> str:
+    def _config(self, pbx: str, timeout_s: float, guard: Mapping[str, float | str]) -> str:
         lines = [f'domain = "{DOMAIN}"', 'policy = "policy.toml"', "[sip]", 'nonce_key_file = "nonce.key"']
         lines += [f"listen = {json.dumps(self._listen)}", f'advertise = "{self._advertise}"']
         lines += [f"{key} = {value}" for key, value in self._sip_keys.items()]
@@ -218,7 +224,7 @@ class Edge:
         lines += ["[accounting]", f'detail = "{DETAIL}"']
         # every test comes from 127.0.0.1, those that fail on purpose too
         limits = {"auth_failures": 1000, "malformed": 1000, **guard}
-        lines += ["[guard]", *(f"{key} = {value}" for key, value in limits.items())]
+        lines += ["[guard]", *(f"{key} = {json.dumps(value)}" for key, value in limits.items())]
         lines += ["[admin]", f'listen = "{HOST}:{self.admin_port}"']
         return "\n".join(lines) + "\n"
 
@@ -235,8 +241,10 @@ class Edge:
             return False
         return True
 
-    def _http(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://{HOST}:{self.admin_port}{path}", timeout=HTTP_S) as answer:
+    def _http(self, path: str, body: bytes | None = None) -> str:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://{HOST}:{self.admin_port}{path}", body, headers)
+        with urllib.request.urlopen(request, timeout=HTTP_S) as answer:
             return str(answer.read().decode())
 
     def _embedded_records(self) -> list[dict[str, str]]:

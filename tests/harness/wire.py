@@ -19,6 +19,7 @@ from tests.harness.people import ALGORITHMS, DOMAIN, Person
 from tests.harness.ports import HOST
 
 WAIT_S = 3.0
+COPIED = ("via", "from", "to", "call-id", "cseq")  # from a request into its response (RFC 3261 8.2.6.2)
 PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 SDP = "v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
 _numbers = itertools.count(1)
@@ -299,6 +300,12 @@ class Wire:
             headers=[f"Route: {route}" for route in dialog.routes],
             body=body,
         )
+
+    def answer(self, request: Message, status: int) -> str:
+        """A response to a request of the edge."""
+        copied = [(name, value) for name, value in request.headers if name.lower() in COPIED]
+        lines = [f"SIP/2.0 {status} Whatever", *(f"{name}: {value}" for name, value in copied)]
+        return "\r\n".join([*lines, "Content-Length: 0", "", ""])
 
     def hang_up(self, dialog: Dialog) -> Message:
         """End a call."""
