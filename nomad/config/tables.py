@@ -262,8 +262,8 @@ class Guard(Struct, frozen=True):
     suspect_pause_s: float = 2.0
     """One message in so many seconds is looked at of an address that is slowed down."""
     refusal_s: float = 0.1
-    """Refused credentials are answered at multiples of this time after they came, so that the time tells nothing; 0:
-    at once (restart)."""
+    """Refused credentials are answered once to twice this time after they came, at common moments, so that the time
+    tells nothing; 0: at once (restart)."""
     nft_set: str = ""
     """nftables set that bans are put into, as in "inet filter nomad" (restart). Flags: timeout; IPv4 addresses."""
     nft_set_v6: str = ""

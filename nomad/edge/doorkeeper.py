@@ -27,7 +27,9 @@ class Doorkeeper:
         clock: Clock,
         refused: Callable[[str], None] = lambda login: None,
     ) -> None:
-        """Refusals leave at multiples of `refusal_s` after the question; 0: at once. `refused` hears whose they are."""
+        """Refusals leave one to two times `refusal_s` after the question, all at common moments; when the verdict takes
+        longer, whole times later. 0: at once. `refused` hears whose they are.
+        """
         self._authenticator = authenticator
         self._locks = locks
         self._refusal_s = refusal_s
@@ -41,9 +43,12 @@ class Doorkeeper:
         if not isinstance(answer, Refusal):
             return answer
         self._refused(proof.username)
-        if self._refusal_s:
-            took = self._clock.monotonic() - started
-            await asyncio.sleep(math.ceil(took / self._refusal_s or 1.0) * self._refusal_s - took)
+        if step := self._refusal_s:
+            now = self._clock.monotonic()
+            # The next whole step of the clock, and not of this question: what a timer is early or late by would tell
+            # how long the verdict took, to who measures often enough.
+            earliest = started + max(1, math.ceil((now - started) / step)) * step
+            await asyncio.sleep(math.ceil(earliest / step) * step - now)
         return answer
 
     async def _ask(self, proof: Proof) -> Grant | Refusal:

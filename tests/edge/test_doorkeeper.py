@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 
 import pytest
@@ -28,9 +29,11 @@ class Slow:
         return self._answer
 
 
-def took(answer: Grant | Refusal | None, delay_s: float, refusal_s: float = 0.1) -> float:
+def took(answer: Grant | Refusal | None, delay_s: float, refusal_s: float = 0.1, phase_s: float = 0.0) -> float:
     async def main() -> float:
         loop = asyncio.get_running_loop()
+        step = refusal_s or 1.0
+        await asyncio.sleep(math.ceil(loop.time() / step) * step - loop.time() + phase_s)
         keeper = Doorkeeper(Slow(answer, delay_s), Locks(MemoryLocks(), ("r",)), refusal_s=refusal_s, clock=LoopClock())
         begin = loop.time()
         if answer is None:
@@ -44,9 +47,11 @@ def took(answer: Grant | Refusal | None, delay_s: float, refusal_s: float = 0.1)
         return runner.run(main())
 
 
-@pytest.mark.parametrize(("delay_s", "shown_s"), [(0.0, 0.1), (0.001, 0.1), (0.099, 0.1), (0.101, 0.2), (0.35, 0.4)])
-def test_refusals_leave_at_set_times(delay_s: float, shown_s: float) -> None:
-    assert took(Refusal(), delay_s) == pytest.approx(shown_s)
+@pytest.mark.parametrize("phase_s", [0.0, 0.01, 0.05, 0.099])
+@pytest.mark.parametrize(("delay_s", "steps"), [(0.0, 1), (0.001, 1), (0.099, 1), (0.101, 2), (0.35, 4)])
+def test_refusals_leave_at_common_moments_whatever_they_took(delay_s: float, steps: int, phase_s: float) -> None:
+    left_at = took(Refusal(), delay_s, phase_s=phase_s) + phase_s
+    assert left_at == pytest.approx(0.1 * (steps + (1 if phase_s else 0)))
 
 
 @pytest.mark.parametrize("answer", [Grant("alice"), None])
