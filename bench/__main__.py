@@ -26,6 +26,7 @@ PARTS = {
     "delay": (*CHAIN, "cc"),
     "latency": (*CHAIN, "cc"),
     "memory": CHAIN,
+    "flood": SIPP,
     "radius": (*SIPP, "slapd", "freeradius", "cc"),
 }
 NOT_QUICK = ("memory", "radius")

@@ -21,10 +21,10 @@ _person = itertools.count()
 class Phone:
     """One socket that registers one person."""
 
-    def __init__(self, port: int, person: int) -> None:
-        self._login, self._password = people.login(person), people.password(person)
+    def __init__(self, port: int, person: int, *, host: str = HOST, password: str = "") -> None:
+        self._login, self._password = people.login(person), password or people.password(person)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((HOST, 0))
+        self._socket.bind((host, 0))
         self._socket.connect((HOST, port))
         self._socket.settimeout(ANSWER_S)
         self._call = secrets.token_hex(8)

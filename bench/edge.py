@@ -27,7 +27,7 @@ trusted = ["{pbx_host}"]
 [guard]
 requests_per_s = 1000000.0
 burst = 1000000
-auth_failures = 1000000
+auth_failures = {auth_failures}
 malformed = 1000000
 [admin]
 listen = ""
@@ -60,6 +60,7 @@ class Nomad:
         count: int = 5000,
         name: str = "nomad",
         remember: bool = False,
+        auth_failures: int = 1_000_000,
     ) -> None:
         """`remember`: whether an accepted login serves for the next ones of the same person, as by default."""
         folder.mkdir(parents=True)
@@ -67,7 +68,9 @@ class Nomad:
         self.detail = "nomad"
         self.folder = folder
         self.port = free_port()
-        text = CONFIG.format(realm=people.REALM, host=HOST, port=self.port, pbx=pbx, pbx_host=PBX_HOST)
+        text = CONFIG.format(
+            realm=people.REALM, host=HOST, port=self.port, pbx=pbx, pbx_host=PBX_HOST, auth_failures=auth_failures
+        )
         if radius is not None or (CAN_REMEMBER and not remember):
             text += "[radius]\n" + ("" if remember else ASK_ALWAYS)
         if radius is not None:

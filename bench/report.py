@@ -71,6 +71,8 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
     if "chain" in results:
         console.print(_ratios(results["chain"]))
         console.print(_targets(results["chain"]))
+    if "flood" in results:
+        console.print(_flood(results["flood"]))
     if "memory" in results:
         for edge in ("kamailio", "nomad"):
             size = results["memory"][edge]["bytes_per_registration"]
@@ -127,6 +129,18 @@ def _targets(part: Mapping[str, Any]) -> Table:
         measured = part["ratios"][scenario][name]["median"]
         verdict = "[green]met[/green]" if measured <= most else "[red]missed[/red]"
         table.add_row(f"{scenario}: {name}", f"{most:.1f}", f"{measured:.2f}", verdict)
+    return table
+
+
+def _flood(part: Mapping[str, Any]) -> Table:
+    table = Table("", "median (least-most)", title="Flood from one banned address while phones register")
+    table.add_row("packets sent per second", _of(part["packets_per_s"]))
+    ratio = part["ratio"]
+    table.add_row("registrations, flood / calm", f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})")
+    for words, key in (("CPU of the edge for a packet, us", "edge_cpu"), ("Python after receipt, us", "python")):
+        each = part[f"{key}_us_per_packet"]
+        limit = f", at most {part['python_limit_us']:g}" if key == "python" else ""
+        table.add_row(words + limit, f"{each['median']:.1f} ({each['least']:.1f}-{each['most']:.1f})")
     return table
 
 
