@@ -17,6 +17,7 @@ from nomad.alarm.firewall import Firewall
 from nomad.clock import Clock
 from nomad.config import DNS_PORT, Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs, Wardens
+from nomad.directory import open_switch
 from nomad.edge.accounting import Accountant, Stores
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.audit import Auditor
@@ -277,7 +278,7 @@ class Edge:
         self.audit_log = SqlAuditLog(database)
         self.auditor = Auditor(self.audit_log, clock=self._clock, metrics=self.metrics)
         self._closers.append(self.auditor.close)
-        self.locks = Locks(SqlLocks(database), config.domains)
+        self.locks = Locks(SqlLocks(database), config.domains, open_switch(config))
         await self.locks.load()
         self.policies = SqlPolicies(database)
         self.spool = SqliteSpool(config.path(config.store.spool))

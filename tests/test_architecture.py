@@ -28,6 +28,7 @@ ALLOWED = {
     "aaa": {"sip", "ports", *LEAVES},
     "console": {"sip", "ports", "edge", *LEAVES},
     "demo": {"app", "sip", "ports", *LEAVES},
+    "directory": {"ports", "servers", *LEAVES},
     "servers": {"ports", "aaa", *LEAVES},
     "geoip": {"ports", *LEAVES},
     "inputs": {"sip", "ports", "edge", "transport", "geoip", "policies", *LEAVES},
@@ -44,6 +45,7 @@ ALLOWED = {
         "admin",
         "aaa",
         "servers",
+        "directory",
         "inputs",
         "policies",
         "console",
@@ -68,7 +70,7 @@ ALLOWED = {
     "__init__": set(),
     **{leaf: set() for leaf in LEAVES},
 }
-MAY_IMPORT_RADIUS = {"aaa", "servers", "app", "cli", "demo"}
+MAY_IMPORT_RADIUS = {"aaa", "directory", "servers", "app", "cli", "demo"}
 # `metrics` shows call records and the spool: it may name the values of `ports`
 ALLOWED["metrics"] = {"ports", "sip"}
 UNMIRRORED = {"__init__.py", "__main__.py"}

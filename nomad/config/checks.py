@@ -326,7 +326,13 @@ def _check_fraud(config: Config) -> list[str]:
             problems.append(f"fraud.{rule}.within_s: must be above 0")
     if config.fraud.short_call_s <= 0:
         problems.append("fraud.short_call_s: must be above 0; to watch no short calls: short_calls = { actions = [] }")
-    return problems
+    if config.fraud.directory_bind_dn:
+        urls = (config.directory.url,) if isinstance(config.directory.url, str) else config.directory.url
+        if not urls or not all(url.startswith(("ldap://", "ldaps://")) for url in urls):
+            problems.append("fraud.directory_bind_dn: needs directory.url to name an LDAP directory")
+        if not config.fraud.directory_password_file and not os.environ.get("NOMAD_FRAUD_BIND_PASSWORD"):
+            problems.append("fraud.directory_password_file: is missing; name a file, or set NOMAD_FRAUD_BIND_PASSWORD")
+    return problems + _missing_file(config, "fraud.directory_password_file", config.fraud.directory_password_file)
 
 
 def _check_alarms(config: Config) -> list[str]:

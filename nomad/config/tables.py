@@ -320,6 +320,11 @@ class Fraud(Struct, frozen=True):
     """Days since the first of them."""
     quiet_s: float = 3600.0
     """A warning about the same person and rule is not repeated for so long."""
+    directory_bind_dn: str = ""
+    """LDAP account that may write the first of `directory.attributes.disabled`: a lock is then one in the directory
+    too, for every service of it; "" for none (restart)."""
+    directory_password_file: str = ""
+    """File with its password; or NOMAD_FRAUD_BIND_PASSWORD."""
     new_country: Watch = Watch(actions=("warn", "tell-admin"))
     """A login from a country that the person was never in; needs `geoip`."""
     short_calls: Watch = Watch(actions=STOP, limit=10, within_s=600.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from nomad import log
 from nomad.ports import AccountSwitch, Lock, LockStore, Unavailable
@@ -53,8 +54,11 @@ class Locks:
         """Lock an account: from now on, before the store has it. Raises `Unavailable` when it will not survive."""
         self._drop(lock.user)
         self._keep(lock)
-        await self._tell(lock.user, on=False)
         await self._store.put(lock)
+        if await self._tell(lock.user, on=False) and self._by_user.get(lock.user.lower()) is lock:
+            lock = replace(lock, in_directory=True)
+            self._keep(lock)
+            await self._store.put(lock)
 
     async def remove(self, user: str) -> Lock | None:
         """Let a person in again; the lock that was there. Raises `Unavailable`, then it still is."""
@@ -63,16 +67,18 @@ class Locks:
             return None
         await self._store.remove(lock.user)
         self._drop(lock.user)
-        await self._tell(lock.user, on=True)
+        if lock.in_directory:  # who was disabled there before stays so
+            await self._tell(lock.user, on=True)
         return lock
 
-    async def _tell(self, user: str, *, on: bool) -> None:
+    async def _tell(self, user: str, *, on: bool) -> bool:
         if self._switch is None:
-            return
+            return False
         try:
-            await self._switch.switch(user, on=on)
+            return await self._switch.switch(user, on=on)
         except Unavailable as error:
-            log.event(logger, "directory-lock-failed", level=logging.ERROR, user=user, on=on, why=str(error))
+            log.event(logger, "directory-lock-failed", level=logging.WARNING, user=user, on=on, why=str(error))
+            return False
 
     def _keep(self, lock: Lock) -> None:
         self._by_user[lock.user.lower()] = lock

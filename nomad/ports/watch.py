@@ -39,6 +39,7 @@ class Lock:
     by: str
     at: float  # Unix seconds
     names: tuple[str, ...] = ()  # further logins of the person, lower case
+    in_directory: bool = False  # whether it was we who had the directory refuse the account
 
 
 class LockStore(Protocol):
@@ -57,8 +58,8 @@ class LockStore(Protocol):
 class AccountSwitch(Protocol):
     """An account as the directory has it."""
 
-    async def switch(self, user: str, *, on: bool) -> None:
-        """Let the directory refuse, or accept again, this login. Raises `Unavailable`."""
+    async def switch(self, user: str, *, on: bool) -> bool:
+        """Let the directory refuse, or accept again, this login; whether that changed it. Raises `Unavailable`."""
 
 
 @dataclass(frozen=True, slots=True)

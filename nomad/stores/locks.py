@@ -29,6 +29,7 @@ class SqlLocks:
             "by": storable(lock.by),
             "at": lock.at,
             "names": json.dumps(lock.names),
+            "in_directory": lock.in_directory,
         }
         await self._database.write(self._put, [row], urgent=True)
 
@@ -38,7 +39,7 @@ class SqlLocks:
 
     async def load(self) -> Sequence[Lock]:
         """All, oldest first."""
-        columns = (locks.c.user, locks.c.why, locks.c.by, locks.c.at, locks.c.names)
+        columns = (locks.c.user, locks.c.why, locks.c.by, locks.c.at, locks.c.names, locks.c.in_directory)
         statement = select(*columns).order_by(locks.c.at, locks.c.user)
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
-        return [Lock(user, why, by, at, tuple(json.loads(names))) for user, why, by, at, names in rows]
+        return [Lock(*row[:4], tuple(json.loads(row[4])), bool(row[5])) for row in rows]

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, Double, Index, Integer, LargeBinary, MetaData, String, Table, Text, event
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event,
+)
 
 SCHEMA_VERSION = 2  # a column that is added later needs a server_default: old databases get it, see `migration.py`
 
@@ -88,6 +101,7 @@ locks = Table(
     Column("by", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("names", Text, nullable=False),
+    Column("in_directory", Boolean, nullable=False, server_default="0"),
 )
 
 audit = Table(

@@ -140,6 +140,7 @@ def test_certificates_by_name(tmp_path: Path, names: str, file: str, key: str) -
         ("[fraud]\ndestinations = { limit = 0 }", "fraud.destinations.limit: must be from 1"),
         ("[fraud]\nfailures = { limit = 501 }", "fraud.failures.limit: must be from 1 to 500"),
         ("[fraud]\nfailures = { within_s = 0.0 }", "fraud.failures.within_s"),
+        ('[fraud]\ndirectory_bind_dn = "cn=x"', "needs directory.url to name an LDAP directory"),
         ("[fraud]\nshort_call_s = 0", "fraud.short_call_s: must be above 0"),
         ('[alarms]\nwebhook = "host"', "alarms.webhook: 'host' is no address"),
         ('[alarms]\nmail_to = ["a@b"]', "alarms.mail_to: has no effect"),

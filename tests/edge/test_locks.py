@@ -12,12 +12,14 @@ ALICE = Lock("Alice", "stolen", "admin", 10.0, ("A.Martin@inria.example",))
 class Directory:
     def __init__(self) -> None:
         self.down = False
+        self.changes = True
         self.told: list[tuple[str, bool]] = []
 
-    async def switch(self, user: str, *, on: bool) -> None:
+    async def switch(self, user: str, *, on: bool) -> bool:
         if self.down:
             raise Unavailable("no LDAP")
         self.told.append((user, on))
+        return self.changes
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,10 @@ async def test_the_directory_is_told_where_that_is_wanted() -> None:
     await locks.add(ALICE)
     await locks.remove("alice")
     assert directory.told == [("Alice", False), ("Alice", True)]
+    directory.changes = False
+    await locks.add(ALICE)
+    await locks.remove("alice")
+    assert directory.told[2:] == [("Alice", False)]  # was disabled before, and stays so
     directory.down = True
     await locks.add(ALICE)
     assert locks.of("alice") == ALICE

@@ -5,7 +5,7 @@ from nomad.stores.database import Database
 from nomad.stores.locks import SqlLocks
 
 ALICE = Lock("alice", "stolen phone", "admin eve@127.0.0.1", 1000.5, ("a.martin@inria.example", "alice@inria.example"))
-BOB = Lock("bob", "", "fraud", 900.0)
+BOB = Lock("bob", "", "fraud", 900.0, in_directory=True)
 
 
 async def test_locks_are_kept_replaced_and_removed(database: Database) -> None:
