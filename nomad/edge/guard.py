@@ -107,15 +107,18 @@ class Guard:
             if key and not self._is_exempt(ban.address.partition("/")[0]):
                 self._bans[key] = _Ban(now + ban.until - wall, ban.reason, ban.length_s)
 
-    def admits(self, address: str, now: float) -> bool:
-        """Whether to look at what this address sends: not banned, and within its rate."""
+    def admits(self, address: str, now: float, connected: bool = False) -> bool:
+        """Whether to look at what this address sends: not banned, and within its rate.
+
+        What others may have sent in its name slows only down what may be theirs too: no connections.
+        """
         key = address if ":" not in address else source_key(address)
         if self._bans:
             ban = self._bans.get(key)
             if ban is not None and now < ban.until:
                 self.dropped += 1
                 return False
-        if self._suspects:
+        if self._suspects and not connected:
             suspect = self._suspects.get(key)
             if suspect is not None and now < suspect.until:
                 if now < suspect.next_at:

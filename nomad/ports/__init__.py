@@ -365,8 +365,11 @@ class EventHandler(Protocol):
 class Gate(Protocol):
     """Asked before a datagram is parsed and before a connection is accepted."""
 
-    def admits(self, address: str, now: float) -> bool:
-        """Whether to look at what this address sends; `now` is the monotonic clock in seconds."""
+    def admits(self, address: str, now: float, connected: bool = False) -> bool:
+        """Whether to look at what this address sends; `now` is the monotonic clock in seconds.
+
+        `connected`: it came over a connection, so nobody else sent it in the name of this address.
+        """
 
 
 # -- media -------------------------------------------------------------------------------------------------------

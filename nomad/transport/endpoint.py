@@ -176,7 +176,7 @@ class Endpoint:
     def received(self, data: bytes, flow: Flow) -> None:
         """One message of a connection."""
         now = self._clock.monotonic()
-        if self._gate.admits(flow.remote[0], now):
+        if self._gate.admits(flow.remote[0], now, True):
             self._message(data, flow, now)
         else:
             self._refusals.note("gate", flow.remote[0], transport=flow.transport)

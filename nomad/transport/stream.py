@@ -144,7 +144,7 @@ class Streams:
                     loop.call_later(NO_FILES_PAUSE_S, self._resume, listener, transport, wire, tls)
                 return
             address = remote[0]
-            if not self._gate.admits(address, now):
+            if not self._gate.admits(address, now, True):
                 self._refusals.note("gate", address, transport=transport)
                 accepted.close()
             elif not self._reserve(address):

@@ -128,6 +128,15 @@ def test_who_logged_in_lately_is_not_slowed_by_forgers() -> None:
     assert not guard.admits(PEER, 3.0 + PROVEN_S)
 
 
+def test_connections_are_not_slowed_by_what_others_may_have_sent() -> None:
+    guard = Guard(GuardTable(suspect_pause_s=2))
+    strike(guard, "scanner", 0.0, proven=False)
+    assert not guard.admits(PEER, 1.0)
+    assert all(guard.admits(PEER, 1.0, True) for _ in range(10))
+    strike(guard, "scanner", 1.0)
+    assert not guard.admits(PEER, 1.0, True)
+
+
 def test_an_ipv6_network_is_one_peer() -> None:
     guard = Guard(GuardTable(auth_failures=2))
     strike(guard, "auth", 0.0, "2001:db8:1:2::1")

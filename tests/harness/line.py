@@ -118,7 +118,7 @@ class FakeSignalling:
         if data == b"\r\n\r\n":
             self.keepalives.heard(flow, now)
             return
-        if not self._guard.admits(flow.remote[0], now):
+        if not self._guard.admits(flow.remote[0], now, flow.reliable):
             return
         try:
             message = parse_message(data)

@@ -67,6 +67,17 @@ async def test_a_phone_that_is_logged_in_notices_nothing_of_forgers(rig: Rig) ->
 
 
 @on_rig(guard=TIGHT)
+async def test_a_phone_on_a_connection_gets_in_beside_forgers(rig: Rig) -> None:
+    forger, victim = rig.phone("bob"), rig.phone("alice", transport="tcp")
+    forger.move((victim.flow.remote[0], 5060))
+    for _ in range(30):
+        forger.send(forger.make("OPTIONS", f"sip:{DOMAIN}", headers=[("user-agent", "friendly-scanner")]))
+    await asyncio.sleep(0.01)
+    assert [ban.kind for ban in await rig.console.bans()] == ["slowed"]
+    await victim.register()  # over TCP nothing is sent again
+
+
+@on_rig(guard=TIGHT)
 async def test_wrong_credentials_over_an_own_nonce_ban(rig: Rig) -> None:
     attacker = rig.phone("alice", password="guess")
     for _ in range(3):

@@ -37,7 +37,7 @@ class Gate:
     def __init__(self) -> None:
         self.refused: set[str] = set()
 
-    def admits(self, address: str, now: float) -> bool:
+    def admits(self, address: str, now: float, connected: bool = False) -> bool:
         return address not in self.refused
 
 
