@@ -54,7 +54,8 @@ async def test_a_server_that_says_no_is_unavailable(server: MailServer) -> None:
     assert server.messages == []
 
 
-async def test_starttls_with_a_login_and_a_checked_certificate(tmp_path: Path) -> None:
+async def test_starttls_with_a_login_and_a_checked_certificate(tmp_path: Path, errors_expected: None) -> None:
+    """The server logs an exception when we turn away from its certificate."""
     require("openssl")
     pki = Pki(tmp_path)
     pair = pki.issue("mail")

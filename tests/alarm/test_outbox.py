@@ -64,7 +64,7 @@ def test_what_fails_for_good_is_counted_and_the_next_is_sent() -> None:
     run(scenario())
 
 
-def test_a_bug_in_sending_stops_nothing() -> None:
+def test_a_bug_in_sending_stops_nothing(errors_expected: None) -> None:
     async def scenario() -> None:
         failures = list[str]()
 
