@@ -195,6 +195,7 @@ class _Server:
         self._trouble = ""
         self._swept_at = 0.0
         self._closed = False
+        self._takes_orders = False
 
     def why(self, now: float) -> str:
         """Why the server is not asked, for the log."""
@@ -211,6 +212,7 @@ class _Server:
         if not self._stream:
             return False
         self._loop = asyncio.get_running_loop()
+        self._takes_orders = True
         sender = Client(self.name, self._server.secret)
         self._lines.take_orders(
             self._loop, lambda data, address, send: intake.receive(data, address, client=sender, send=send)
@@ -282,6 +284,8 @@ class _Server:
         for exchange in self.exchanges.waiting():
             if exchange.channel == channel:
                 self._send(exchange)
+        if channel == 0 and self._takes_orders:
+            self._ask_status()  # a server learns by the first request whose connection this is
 
     def _answered(self, answer: Answer) -> None:
         assert self._loop is not None
@@ -362,10 +366,13 @@ class _Server:
 
     def _send_probe(self) -> None:
         """Ask a dead server by Status-Server (RFC 5997 2.1); never retransmitted, the next one is the next try."""
-        assert self._loop is not None
         self._probe = None
-        if self.health.up:
-            return
+        if not self.health.up:
+            self._ask_status()
+            self._plan_probe()
+
+    def _ask_status(self) -> None:
+        assert self._loop is not None
         now = self._loop.time()
         body = attribute(Type.NAS_IDENTIFIER, self._settings.nas_identifier.encode()[:253])
         exchange = self.exchanges.begin(
@@ -374,7 +381,6 @@ class _Server:
         if exchange is not None:
             self._send(exchange)
             self._arm()
-        self._plan_probe()
 
 
 def _lines_to(server: Server, settings: Settings, owner: _Server) -> Lines:

@@ -26,6 +26,7 @@ HEADER_BYTES, MAX_PACKET_BYTES = 20, 4096
 MAX_CONNECTIONS = 1000
 MAX_UNREAD_BYTES = 1 << 20  # replies that a client does not read; then it is cut off
 HANDSHAKE_S = 5.0
+ENDING_ROUNDS = 20  # of the event loop, until an aborted TLS connection is gone
 
 
 class Framer:
@@ -108,7 +109,10 @@ class RadsecListener:
             self._server.close()
         for connection in list(self._open):
             connection.end()
-        await asyncio.sleep(0)
+        for _ in range(ENDING_ROUNDS):
+            if not self._open:
+                break
+            await asyncio.sleep(0)
 
     def admit(self, connection: _Connection) -> Client | None:
         """The client behind a new connection, None when it may not come in."""

@@ -135,10 +135,10 @@ class FreeRadius:
 
 
 class RadsecFreeRadius(FreeRadius):
-    """FreeRADIUS that also listens for RADIUS over TLS (RFC 6614)."""
+    """FreeRADIUS that also listens for RADIUS over TLS (RFC 6614), and passes orders on to `edge_port`."""
 
     def __init__(self, folder: Path, slapd: Slapd, certificate: Certificate, ca: Path, **options: Any) -> None:
-        self.radsec_port = free_port()
+        self.radsec_port, self.orders_port, self.edge_port = free_port(), free_port(), free_port()
         self._certificate, self._ca = certificate, ca
         super().__init__(folder, slapd, **options)
 
@@ -152,8 +152,11 @@ class RadsecFreeRadius(FreeRadius):
         }
         with (self.folder / "nomad.conf").open("a") as file:
             file.writelines(f"nomad_radsec_{name} = {value}\n" for name, value in values.items())
-        with (self.folder / "radiusd.conf").open("a") as file:
-            file.write(f"\n$INCLUDE {DEPLOY}/site/nomad_radsec\n")
+            file.write(f"nomad_orders_port = {self.orders_port}\nnomad_orders_edge = {HOST}\n")
+            file.write(f"nomad_orders_edge_port = {self.edge_port}\n")
+        conf = self.folder / "radiusd.conf"
+        text = conf.read_text().replace("proxy_requests = no", "proxy_requests = yes")
+        conf.write_text(f"{text}\n$INCLUDE {DEPLOY}/site/nomad_radsec\n$INCLUDE {DEPLOY}/site/nomad_orders\n")
 
 
 def write_dictionary(folder: Path) -> None:

@@ -33,15 +33,17 @@ class Slapd:
         folder: Path,
         *,
         people: Iterable[Person] = SAMPLE,
+        tree: str = "",
         certificate: Certificate | None = None,
         ca: Path | None = None,
     ) -> None:
+        """With these people, or with a tree as LDIF."""
         self._folder = folder
         self._port = free_port()
         self._urls = [f"ldap://{HOST}:{self._port}"]
         if certificate:
             self._urls.append(f"ldaps://{HOST}:{free_port()}")
-        self._setup(people, _tls_lines(certificate, ca))
+        self._setup(tree or ldif(people), _tls_lines(certificate, ca))
         self._process = self._launch()
 
     @property
@@ -83,7 +85,7 @@ class Slapd:
         """Go on after `pause`."""
         self._process.send(signal.SIGCONT)
 
-    def _setup(self, people: Iterable[Person], tls: str) -> None:
+    def _setup(self, tree: str, tls: str) -> None:
         (self._folder / "db").mkdir(parents=True)
         (self._folder / "config").mkdir()
         values = {
@@ -98,7 +100,7 @@ class Slapd:
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
         (self._folder / "config.ldif").write_text(text)
-        (self._folder / "people.ldif").write_text(ldif(people))
+        (self._folder / "people.ldif").write_text(tree)
         config = ["-F", self._folder / "config"]
         run([_sbin("slapadd"), "-n", "0", *config, "-l", self._folder / "config.ldif"])
         for name in ("access.ldif", "memberof-module.ldif", "memberof.ldif"):

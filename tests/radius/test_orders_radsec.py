@@ -19,7 +19,7 @@ from radius.radsec import SECRET, RadsecListener, server_context
 from radius.server import Clients
 from tests.harness.pki import Pki
 from tests.harness.ports import HOST, free_port
-from tests.radius.ordering import OrderingServer, order_on
+from tests.radius.ordering import OrderingServer, order_on, read
 from tests.radius.test_disconnect import NOW, Orders
 from tests.radius.test_radsec import context_of
 
@@ -140,6 +140,26 @@ async def test_a_server_orders_on_our_connection_without_being_asked(
     assert (len(orders.seen), listener.counters.duplicates) == (2, 1)
     (counters,) = pool.counters().values()
     assert (counters.late, counters.malformed) == (0, 0), "an order is no reply that came too late"
+    writer.close()
+    await pool.close()
+    await server.stop()
+    await listener.close()
+
+
+async def test_a_client_makes_itself_known_on_the_connection(pki: Pki, listener: DisconnectListener) -> None:
+    """A server files the connection under what the first request says."""
+    server = OrderingServer(pki.issue("radius"), pki.ca)
+    await server.start()
+    edge = Settings(timeout_s=0.5, nas_identifier="edge.example")
+    pool = Pool([Server(HOST, server.port, SECRET, context_of(pki.issue("edge"), pki.ca))], edge)
+    pool.take_orders(listener)
+    reader, writer = await server.client()
+    first = await read(reader)
+    wire.verify_request(first, SECRET, require_mac=True)
+    assert (first.code, first.text(Type.NAS_IDENTIFIER)) == (Code.STATUS_SERVER, "edge.example")
+    writer.write(wire.encode_reply(Code.ACCESS_ACCEPT, first, b"", secret=SECRET))
+    assert shown(await order_on(reader, writer, ALICE)) == (Code.DISCONNECT_ACK, None)
+    assert pool.states() == ((f"radsec:{HOST}:{server.port}", True),)
     writer.close()
     await pool.close()
     await server.stop()

@@ -10,15 +10,19 @@ import pytest
 
 from radius.attributes import encode
 from radius.client import Pool, Server, Settings
+from radius.disconnect import ORDERS, DisconnectListener, Kind
 from radius.errors import RadiusUnavailable
 from radius.packet import Code
-from radius.radsec import SECRET, client_context
+from radius.ports import Client
+from radius.radsec import SECRET, RadsecListener, client_context, server_context
+from radius.server import Clients
 from tests.harness.debian import require
-from tests.harness.freeradius import RadsecFreeRadius
+from tests.harness.freeradius import RadsecFreeRadius, radclient
 from tests.harness.people import ALICE
 from tests.harness.pki import Pki
 from tests.harness.ports import HOST
 from tests.harness.slapd import Slapd
+from tests.radius.test_disconnect import Orders
 from tests.radius.test_radsec import context_of, login
 
 
@@ -55,3 +59,34 @@ async def test_a_client_without_a_good_certificate(server: RadsecFreeRadius, pki
     with pytest.raises(RadiusUnavailable, match="radsec:"):
         await pool.request(Code.ACCESS_REQUEST, login(ALICE.password))
     await pool.close()
+
+
+async def test_orders_by_radclient_reach_us_over_tls(server: RadsecFreeRadius, pki: Pki) -> None:
+    """radclient to FreeRADIUS, which passes the order on to our listener (deploy/freeradius/site/nomad_orders)."""
+    orders = Orders()
+    listener = DisconnectListener(Clients({}), orders)
+    names = {"freeradius": ("localhost",)}
+    shell = RadsecListener(Clients({HOST: Client("freeradius", SECRET)}), dict.fromkeys(ORDERS, listener), names=names)
+    edge = pki.issue("edge-of-orders")
+    context = server_context(certificate=edge.certificate, key=edge.key, ca=pki.ca)
+    await shell.start(HOST, server.edge_port, context)
+
+    async def order(kind: str, user: str) -> tuple[str, list[str]]:
+        lines = {"User-Name": user, "Acct-Session-Id": "s1", **({"Session-Timeout": "60"} if kind == "coa" else {})}
+        port = f"{HOST}:{server.orders_port}"
+        reply = await asyncio.to_thread(
+            radclient, port, kind, lines, secret=server.secret, dictionary=server.folder, timeout_s=5.0
+        )
+        return reply.kind, reply.all("Error-Cause")
+
+    assert await order("disconnect", "alice") == ("Disconnect-ACK", [])
+    assert await order("disconnect", "ghost") == ("Disconnect-NAK", ["Session-Context-Not-Found"])
+    assert await order("coa", "alice") == ("CoA-ACK", [])
+    assert [(seen.kind, seen.client, seen.user, seen.session) for seen in orders.seen] == [
+        (Kind.DISCONNECT, "freeradius", "alice", "s1"),
+        (Kind.DISCONNECT, "freeradius", "ghost", "s1"),
+        (Kind.CHANGE, "freeradius", "alice", "s1"),
+    ]
+    assert not listener.counters.dropped
+    await shell.close()
+    await listener.close()
