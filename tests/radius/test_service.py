@@ -59,8 +59,8 @@ async def pap(pool: Pool, user: str) -> Packet:
     return await pool.request(Code.ACCESS_REQUEST, encode([("User-Name", user)]))
 
 
-async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+async def until(check: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    async with asyncio.timeout(timeout_s):
         while not check():
             await asyncio.sleep(0.01)
 
@@ -117,6 +117,45 @@ async def test_a_child_that_hangs_writes_nothing_twice(config: Config) -> None:
     with contextlib.closing(sqlite3.connect(config.path("radacct.db"))) as database:
         rows = database.execute("SELECT acctsessionid, acctstoptime IS NOT NULL FROM radacct").fetchall()
     assert sorted(rows) == sorted((session, 1) for session in sessions)
+
+
+async def test_what_was_acknowledged_survives_kill_9_and_is_there_once(config: Config) -> None:
+    server = EmbeddedServer(msgspec.structs.replace(config, detail="detail.jsonl", sql="sqlite:///radacct.db"))
+    await server.start()
+    pool = Pool([Server(*server.acct, server.secret)], Settings(timeout_s=0.5), kind="acct")
+    acknowledged: list[str] = []
+
+    async def account(session: str) -> None:
+        """As the edge does: again and again, each time with another delay, until it is acknowledged."""
+        pairs = [("Acct-Status-Type", "Start"), ("Acct-Session-Id", session), ("Event-Timestamp", 1_700_000_000)]
+        for delay in range(1000):
+            try:
+                await pool.request(Code.ACCOUNTING_REQUEST, encode([*pairs, ("Acct-Delay-Time", delay)]))
+            except RadiusUnavailable:
+                await asyncio.sleep(0.05)  # a server that is known to be dead is not asked
+                continue
+            acknowledged.append(session)
+            return
+
+    async def murder() -> None:
+        for number in range(1, 4):
+            enough = 60 * number
+            await until(lambda: len(acknowledged) >= enough and bool(server.pid), timeout_s=60)  # noqa: B023 - awaited at once
+            os.kill(server.pid, signal.SIGKILL)
+
+    sessions = [f"s{number}" for number in range(400)]
+    murdering = asyncio.create_task(murder())
+    for first in range(0, len(sessions), 20):
+        await asyncio.gather(*(account(session) for session in sessions[first : first + 20]))
+    await murdering
+    await pool.close()
+    await server.stop()
+    assert sorted(acknowledged) == sorted(sessions)
+    lines = [json.loads(line) for line in config.path("detail.jsonl").read_text().splitlines()]
+    assert sorted(line["Acct-Session-Id"] for line in lines) == sorted(sessions)
+    with contextlib.closing(sqlite3.connect(config.path("radacct.db"))) as database:
+        rows = database.execute("SELECT acctsessionid FROM radacct").fetchall()
+    assert sorted(session for (session,) in rows) == sorted(sessions)
 
 
 async def test_stop_leaves_nothing(config: Config) -> None:
