@@ -21,7 +21,7 @@ import pytest
 
 from radius import packet as wire
 from radius.__main__ import main
-from radius.attributes import encode
+from radius.attributes import Value, encode
 from radius.client import Pool, Server, Settings
 from radius.config import ClientTable, Config, DirectoryTable, Listen
 from radius.errors import ConfigError, RadiusUnavailable
@@ -127,7 +127,8 @@ async def test_what_was_acknowledged_survives_kill_9_and_is_there_once(config: C
 
     async def account(session: str) -> None:
         """As the edge does: again and again, each time with another delay, until it is acknowledged."""
-        pairs = [("Acct-Status-Type", "Start"), ("Acct-Session-Id", session), ("Event-Timestamp", 1_700_000_000)]
+        pairs: list[tuple[str, Value]] = [("Acct-Status-Type", "Start"), ("Acct-Session-Id", session)]
+        pairs.append(("Event-Timestamp", 1_700_000_000))
         for delay in range(1000):
             try:
                 await pool.request(Code.ACCOUNTING_REQUEST, encode([*pairs, ("Acct-Delay-Time", delay)]))
