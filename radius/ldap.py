@@ -226,7 +226,6 @@ class _Lines:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ldap")  # ldap3 blocks while it connects and binds
         self._open: list[LdapLine] = []
         self._connecting: asyncio.Task[LdapLine] | None = None
-        self._closed = False
 
     async def search(self, make: Callable[[int], bytes]) -> Entries:
         """What a search finds. Raises `DirectoryUnavailable`."""
@@ -253,7 +252,6 @@ class _Lines:
 
     async def close(self) -> None:
         """Close every connection."""
-        self._closed = True
         if self._connecting is not None:
             await asyncio.gather(self._connecting, return_exceptions=True)
         await asyncio.to_thread(self._thread.shutdown)
