@@ -11,7 +11,7 @@ from tests.harness.debian import ROOT
 from tests.harness.people import BASE, SAMPLE, SERVICE_DN, SERVICE_PASSWORD, Person, ldif
 from tests.harness.pki import Certificate
 from tests.harness.ports import HOST, free_port
-from tests.harness.processes import Process, attempt, find_program, run
+from tests.harness.processes import Process, attempt, find_program, run, wait_until
 
 DEPLOY = ROOT / "deploy" / "slapd"
 DATA = Path(__file__).with_name("data")
@@ -80,6 +80,9 @@ class Slapd:
     def pause(self) -> None:
         """Keep the connections open and answer nothing, until `resume`."""
         self._process.send(signal.SIGSTOP)
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        # the signal takes effect when the kernel comes to it; until then it answers
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", timeout_s=5.0, what="slapd stopped")
 
     def resume(self) -> None:
         """Go on after `pause`."""

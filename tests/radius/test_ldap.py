@@ -156,7 +156,7 @@ async def test_a_directory_that_falls_silent_and_wakes(
         made = replace(made, urls=(slapd.tls_url,), ca_file=str(pki.ca))
     directory = open_directory(made)
     assert await directory.find("alice") is not None
-    slapd.pause()
+    await asyncio.to_thread(slapd.pause)
     results = await asyncio.gather(*(directory.find(f"u{number}") for number in range(20)), return_exceptions=True)
     assert {type(result) for result in results} == {DirectoryUnavailable}
     slapd.resume()
