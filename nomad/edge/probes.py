@@ -11,6 +11,7 @@ from nomad import tasks
 from nomad.clock import Clock
 from nomad.edge.calls import Call, CallState, CallTable, Leg
 from nomad.edge.logins import Logins
+from nomad.edge.policy import EMERGENCY
 from nomad.edge.proxy import PBX, Proxy
 from nomad.edge.switchboard import Switchboard
 from nomad.sip.build import new_request
@@ -51,7 +52,7 @@ class Probes:
         if not self._interval_s or now < self._scan_at:
             return
         self._scan_at = now + SCAN_S
-        live = {call.id: call for call in self._calls if call.state is CallState.ANSWERED and call.refresh_by is None}
+        live = {call.id: call for call in self._calls if _is_watched(call)}
         self._due = {id: at for id, at in self._due.items() if id in live}
         self._silent &= live.keys()
         for call in live.values():
@@ -72,7 +73,7 @@ class Probes:
             self._asking.discard(call.id)
         silent = None in statuses
         self._due[call.id] = self._clock.wall() + (AGAIN_S if silent else self._interval_s)
-        if call.state is not CallState.ANSWERED or call.refresh_by is not None:
+        if not _is_watched(call):
             return  # it ended, or a timer was agreed, while we asked
         if not GONE.isdisjoint(statuses) or (silent and call.id in self._silent):
             await self._switchboard.hang_up(call, cause="Lost-Carrier")
@@ -98,3 +99,8 @@ class Probes:
         retry = self._logins.sign(request, to.flow) if to.side == PBX else None
         response = await self._proxy.ask(request, to.flow, side=to.side, retry=retry)
         return None if response is None else response.status
+
+
+def _is_watched(call: Call) -> bool:
+    """Whether nothing else would find out that a call is dead; an emergency call is nobody's to end."""
+    return call.state is CallState.ANSWERED and call.refresh_by is None and call.number_class != EMERGENCY

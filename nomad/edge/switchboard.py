@@ -273,7 +273,7 @@ class Switchboard:
 
         Raises `Unavailable`.
         """
-        sessions.ask(branch.request, self._config.sip.session_expires_s)
+        sessions.ask(branch.request, self._timer_of(call))
         if branch.request.body and branch.request.content_type == SDP:
             branch.request.body = await self._media.offer(
                 call.id, branch.request.body, from_flow=incoming.flow, to_flow=branch.flow
@@ -350,6 +350,10 @@ class Switchboard:
             elif not again:
                 self._signalling.request(request, branch.flow)
 
+    def _timer_of(self, call: Call) -> int:
+        """The session timer to ask for; none in an emergency call, which nothing ends but its ends."""
+        return 0 if call.number_class == EMERGENCY else self._config.sip.session_expires_s
+
     def _until(self, interval: int | None) -> float | None:
         return None if interval is None else self._clock.wall() + interval + sessions.GRACE_S
 
@@ -397,7 +401,7 @@ class Switchboard:
         if refreshes:
             hop.sender.refresh(new_target(request, hop.sender.contact))
             if call.state is CallState.ANSWERED:
-                sessions.ask(forwarded, self._config.sip.session_expires_s)
+                sessions.ask(forwarded, self._timer_of(call))
         ending = None
         if request.method == "BYE" and call.state is CallState.ANSWERED and self._is_answered_dialog(hop):
             ending = self._close(call, status=200, cause="User-Request")

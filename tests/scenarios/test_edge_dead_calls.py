@@ -223,3 +223,14 @@ async def test_refresh_that_was_due_during_a_crash_may_still_come(rig: Rig) -> N
     await asyncio.sleep(10)
     assert after.calls.live == 0
     await after.stop()
+
+
+@on_rig(sip=quiet_sip(session_expires_s=1800, dialog_check_s=300))
+async def test_nothing_but_its_ends_ends_an_emergency_call(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    talk = await rig.talk(phone, "112")
+    assert not talk.invite.has("session-expires")
+    await asyncio.sleep(3000)
+    await phone.quiet()
+    await rig.pbx.quiet()
+    assert rig.calls.live == 1
