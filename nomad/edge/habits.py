@@ -62,9 +62,11 @@ class Habits:
     def __len__(self) -> int:
         return len(self._people)
 
-    def knows(self, user: str) -> bool:
-        """Whether somebody of this name logged in or called before."""
-        return user in self._people
+    def person(self, login: str) -> str:
+        """Whom a phone logs in as, by name, address or device login; "" for nobody who was ever here."""
+        local = login.partition("@")[0]
+        names = (login, login.lower(), local, local.lower(), local.lower().partition("+")[0])
+        return next((name for name in names if name in self._people), "")
 
     def learn(self, records: Iterable[Cdr], place_of: Callable[[str], str | None]) -> None:
         """Take call records of earlier days for habit; `place_of` gives the country of an address."""
@@ -115,13 +117,9 @@ class Habits:
         text = f"calls shorter than {self.table.short_call_s:g} s to expensive numbers"
         return self._count("short_calls", record.user, record.ended_at, number, text)
 
-    def failed(self, login: str, at: float) -> Finding | None:
-        """Credentials in the name of a person were refused. Names of nobody are not kept."""
-        user = login.lower().partition("@")[0].partition("+")[0]
-        name = login if login in self._people else user
-        if name not in self._people:
-            return None
-        return self._count("failures", name, at, "", "refused logins")
+    def failed(self, user: str, at: float) -> Finding | None:
+        """Credentials in the name of a `person` were refused."""
+        return self._count("failures", user, at, "", "refused logins")
 
     # -- rules ---------------------------------------------------------------------------------------------------
 

@@ -66,8 +66,9 @@ class Warden:
 
     def refused_login(self, login: str) -> None:
         """Somebody's credentials were refused."""
-        if finding := self._habits.failed(login, self._clock.wall()):
-            self._act([finding], Grant(login.partition("@")[0].partition("+")[0]), "")
+        user = self._habits.person(login)  # strangers choose names: those of nobody are not kept
+        if user and (finding := self._habits.failed(user, self._clock.wall())):
+            self._act([finding], Grant(user), "")
 
     def check_call(self, grant: Grant, number: str, number_class: str, peer: str) -> Reject | None:
         """The refusal of a call that must not be made. No await may stand between this and opening the call."""

@@ -176,10 +176,13 @@ def test_cheap_calls_and_new_people_have_no_habit() -> None:
 
 def test_refused_logins_of_people_that_are_known() -> None:
     habits = watching(failures=Watch(actions=ALL, limit=3))
-    assert all(habits.failed("alice", MONDAY) is None for _ in range(10))  # nobody of that name was ever here
+    assert habits.person("alice") == ""  # nobody of that name was ever here
     habits.login("alice", None, MONDAY)
+    habits.login("Zoe", None, MONDAY)
     logins = ["alice", "alice+desk@inria.example", "Alice@inria.example"]
-    assert [habits.failed(login, MONDAY) is None for login in logins] == [True, True, False]
+    assert [habits.person(login) for login in logins] == ["alice"] * 3
+    assert habits.person("Zoe@inria.example") == "Zoe"
+    assert [habits.failed("alice", MONDAY) is None for _ in range(3)] == [True, True, False]
 
 
 def test_calls_that_the_policy_refused() -> None:
@@ -218,8 +221,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         habits.login(f"user{number}", None, MONDAY)
     assert len(habits) == 10
-    assert habits.knows("user99")
-    assert not habits.knows("user0")
+    assert habits.person("user99")
+    assert not habits.person("user0")
     for number in range(5000):
         habits.ended(ended(f"+44{number}", MONDAY, user="user99"))
     person = habits._people["user99"]
