@@ -45,7 +45,7 @@ class GeoIp:
         try:
             parsed = ipaddress.ip_address(address.partition("%")[0])
             found = self._reader.get(getattr(parsed, "ipv4_mapped", None) or parsed)
-        except (ValueError, maxminddb.InvalidDatabaseError):
+        except (ValueError, LookupError, TypeError, maxminddb.InvalidDatabaseError):
             return None  # an IPv6 address in a file of IPv4 addresses, or a damaged file
         country = found.get("country") if isinstance(found, dict) else None
         code = country.get("iso_code") if isinstance(country, dict) else None

@@ -86,6 +86,7 @@ class Call:
     limit_s: float | None = None  # how long it may last from the answer on
     limits: Limits = NO_LIMITS  # of the user's group when the call was allowed; `usage.py` holds the call to them
     tariff: Tariff | None = None  # what it costs, None when nothing
+    encrypted: bool = False  # whether its media must stay so
     policy_limit_s: float | None = None  # the policy's part of that, which no AAA server lengthens
     ends_at: float | None = None  # when the limit is reached
     status: int = 0

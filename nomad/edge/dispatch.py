@@ -14,6 +14,7 @@ from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.edge import judge, loops
 from nomad.edge.addresses import OwnAddresses
+from nomad.edge.attempts import check_media
 from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop, Leg
 from nomad.edge.forwarding import Onward
@@ -278,6 +279,8 @@ class Dispatcher:
         if request.method == "REFER" and hop.sender.side == PHONE:
             identity = Identity(hop.call.grant, frozenset())
             await self._judge.transfer(incoming, identity, self.ruleset, party=hop.receiver)
+        if hop.call.encrypted:
+            check_media(request)
         if request.method == "INVITE":
             self._answer(incoming, 100)
         await self._parts.parties.follow(hop.receiver, hop.user_of(hop.receiver))

@@ -14,11 +14,12 @@ from nomad import log
 from nomad.clock import Clock
 from nomad.edge.accounting import Accountant, Attempted
 from nomad.edge.addresses import OwnAddresses
+from nomad.edge.attempts import attempt_of, refusal_of
 from nomad.edge.auth import Identity
 from nomad.edge.calls import CallTable, Leg
 from nomad.edge.forwarding import MAX_DIVERSIONS, Onward, target_of, times_diverted
 from nomad.edge.parties import Parties
-from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, decide
+from nomad.edge.policy import Direction, Ruleset, Verdict, decide
 from nomad.edge.sides import Incoming
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import NOTHING, Usage
@@ -29,7 +30,6 @@ from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.headers import NameAddr
 from nomad.sip.message import Response
-from nomad.sip.sdp import is_encrypted
 from nomad.sip.uri import Uri
 
 logger = logging.getLogger(__name__)
@@ -81,32 +81,20 @@ class Judge:
         counted: bool = True,
     ) -> Verdict:
         """What the policy says of a call by a person to a number."""
-        now = self._clock.wall()
-        grant, flow = identity.grant, incoming.flow
-        used = self._parts.usage.of(grant.user, now) if counted else NOTHING
-        return decide(
-            ruleset,
-            Attempt(
-                user=grant.user,
-                groups=grant.groups,
-                classes=grant.classes,
-                number=number,
-                source=flow.remote[0],
-                at=now,
-                direction=direction,
-                transport=flow.transport,
-                encrypted_media=ruleset.needs_media and is_encrypted(incoming.request.body),
-                country=self._countries().of(flow.remote[0]) if ruleset.needs_country else None,
-                active_calls=self._parts.calls.active_of(grant.user) if active_calls is None else active_calls,
-                forwarded_calls=forwarded_calls,
-                calls_last_hour=used.calls_last_hour,
-                seconds_today=used.seconds_today,
-                seconds_this_month=used.seconds_this_month,
-                cost_today=used.cost_today,
-                own=grant.limits,
-                own_classes=grant.allowed_classes,
-            ),
+        now, user = self._clock.wall(), identity.user
+        attempt = attempt_of(
+            incoming,
+            identity.grant,
+            number,
+            ruleset=ruleset,
+            countries=self._countries(),
+            used=self._parts.usage.of(user, now) if counted else NOTHING,
+            at=now,
+            active_calls=self._parts.calls.active_of(user) if active_calls is None else active_calls,
+            direction=direction,
+            forwarded_calls=forwarded_calls,
         )
+        return decide(ruleset, attempt)
 
     def refusal(self, incoming: Incoming, grant: Grant, verdict: Verdict) -> tuple[Reject, str] | None:
         """The answer to a call that is not to be made, and the rule that says so; None for one that is."""
@@ -248,4 +236,4 @@ class Judge:
     def _policy_refusal(self, verdict: Verdict) -> Reject:
         """Count a refusal by the policy, and the answer to it."""
         self._metrics.policy_refusal(verdict.rule)
-        return Reject(verdict.status, verdict.reason, rule=f"policy-{verdict.rule}", why=verdict.why)
+        return refusal_of(verdict, self._own.domain)

@@ -106,6 +106,7 @@ class Switchboard:
             policy_limit_s=verdict.limits.call_s,
             limits=verdict.limits,
             tariff=verdict.tariff,
+            encrypted=verdict.encrypted,
         )
         self._calls.open(call)
         self._accountant.opened(call)

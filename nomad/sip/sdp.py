@@ -10,15 +10,25 @@ def is_encrypted(body: bytes) -> bool:
 
     Encryption that is offered as an option on a plain profile (RFC 8643) does not count: the answer may decline it.
     """
-    found = False
+    secure, plain = _streams(body)
+    return secure > 0 and not plain
+
+
+def has_plain_stream(body: bytes) -> bool:
+    """Whether any stream that is not refused does not demand SRTP."""
+    return _streams(body)[1] > 0
+
+
+def _streams(body: bytes) -> tuple[int, int]:
+    """How many streams demand SRTP, and how many do not: `m=<media> <port> <proto> <fmt> ...` (RFC 8866 5.14)."""
+    secure = plain = 0
     for line in body.split(b"\n"):
         if line.startswith(b"m="):
-            fields = line.split()  # m=<media> <port> <proto> <fmt> ... (RFC 8866 5.14)
-            if len(fields) < 3:
-                return False
-            if fields[1] == b"0":
+            fields = line.split()
+            if len(fields) > 2 and fields[1] == b"0":
                 continue
-            if SECURE not in fields[2]:
-                return False
-            found = True
-    return found
+            if len(fields) > 2 and SECURE in fields[2]:
+                secure += 1
+            else:
+                plain += 1
+    return secure, plain

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from nomad.demo import site
+from nomad.edge.policy import decide
 from tests.cli.conftest import Nomad
+from tests.edge.policy.test_verdicts import CASES, POLICY, RULES, attempt_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STAFF = "cn=staff,ou=groups,dc=inria,dc=example"
@@ -141,3 +146,62 @@ async def test_the_demo_explains_itself(bare: Nomad, tmp_path: Path) -> None:
     config = str(site.build(tmp_path, ports=site.Ports(15060, 15070, 15140), pbx="127.0.0.1:15070"))
     ran = await bare("policy", "explain", "-c", config, "--user", "alice", "--to", "0899123456")
     assert (ran.code, ran.out.splitlines()[-1]) == (1, "refused: 403 Premium numbers are not allowed")
+
+
+DOCUMENTED = re.findall(
+    r"^```console\n\$ nomad (policy explain [^\n]*)\n(.*?)^```$",
+    (ROOT / "docs" / "policy.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("command", "printed"), DOCUMENTED, ids=[command for command, _ in DOCUMENTED])
+async def test_the_document_shows_what_is_printed(
+    bare: Nomad, config: str, monkeypatch: pytest.MonkeyPatch, command: str, printed: str
+) -> None:
+    monkeypatch.chdir(Path(config).parent)
+    ran = await bare(*shlex.split(command))
+    assert (ran.out, ran.err) == (printed, "")
+    assert ran.code == (0 if "\nallowed" in printed else 1)
+
+
+def test_the_document_shows_ten_cases() -> None:
+    assert len(DOCUMENTED) >= 10
+
+
+EXPLAINABLE = [case for _, case in CASES if not {"own", "own_classes", "forwarded", "country"} & set(case)][::4]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "people.ldif").write_text("")
+    (tmp_path / "nomad.toml").write_text(CONFIG)
+    return str(tmp_path / "nomad.toml")
+
+
+async def test_what_is_explained_is_what_is_decided(bare: Nomad, table: str) -> None:
+    """Cases of the table of expected verdicts, asked at the command line."""
+    for case in EXPLAINABLE:
+        attempt = attempt_of(case)
+        if not attempt.transport:
+            continue
+        options = [("--user", attempt.user), ("--to", attempt.number), ("--from", attempt.source)]
+        options += [("--group", name) for name in attempt.groups or ("-",)]
+        options += [("--class", value.decode()) for value in attempt.classes]
+        options += [("--at", datetime.fromtimestamp(attempt.at, UTC).isoformat()), ("--transport", attempt.transport)]
+        options += [("--way", attempt.direction), ("--calls", str(attempt.active_calls))]
+        options += [("--calls-last-hour", str(attempt.calls_last_hour)), ("--cost-today", str(attempt.cost_today))]
+        options += [("--minutes-today", str(attempt.seconds_today / 60))]
+        options += [("--minutes-this-month", str(attempt.seconds_this_month / 60))]
+        media = [] if attempt.encrypted_media else ["--plain-media"]
+        ran = await bare(
+            "policy", "explain", "-c", table, "--json", *[word for pair in options for word in pair], *media
+        )
+        said, verdict = json.loads(ran.out), decide(RULES, attempt)
+        steps = [{"rule": step.rule, "line": step.line, "text": step.text} for step in verdict.chain]
+        # today's minutes are part of the month's, which the table does not always say
+        if attempt.seconds_this_month >= attempt.seconds_today:
+            assert (said["chain"], said["max_call_s"]) == (steps, verdict.max_call_s), case
+        assert (said["allowed"], said["reason"], said["status"]) == (verdict.allowed, verdict.reason, verdict.status)
+        assert ran.code == (0 if verdict.allowed else 1)

@@ -284,11 +284,17 @@ class Phone(Peer):
         return await self.response(200)
 
     async def invite(
-        self, number: str, *, headers: Sequence[tuple[str, str]] = (), from_: str = "", uri: str = ""
+        self,
+        number: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        from_: str = "",
+        uri: str = "",
+        body: bytes = SDP,
     ) -> Request:
         """Begin a call; the INVITE with credentials."""
         return await self.login(
-            self.make("INVITE", uri or f"sip:{number}@{DOMAIN}", headers=headers, from_=from_, body=SDP)
+            self.make("INVITE", uri or f"sip:{number}@{DOMAIN}", headers=headers, from_=from_, body=body)
         )
 
     def ack(self, invite: Request, response: Response) -> None:

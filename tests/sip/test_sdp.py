@@ -2,7 +2,7 @@
 
 import pytest
 
-from nomad.sip.sdp import is_encrypted
+from nomad.sip.sdp import has_plain_stream, is_encrypted
 
 HEAD = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
 
@@ -31,3 +31,17 @@ def test_what_is_encrypted(streams: bytes, encrypted: bool) -> None:
 
 def test_no_body_is_not_encrypted() -> None:
     assert not is_encrypted(b"")
+
+
+@pytest.mark.parametrize(
+    ("streams", "plain"),
+    [
+        (b"", False),
+        (b"m=audio 0 RTP/AVP 0\r\n", False),
+        (b"m=audio 4000 RTP/SAVP 0\r\n", False),
+        (b"m=audio 4000 RTP/SAVP 0\r\nm=video 4002 RTP/AVP 31\r\n", True),
+        (b"m=audio\r\n", True),
+    ],
+)
+def test_what_is_plain(streams: bytes, plain: bool) -> None:
+    assert has_plain_stream(HEAD + streams) is plain

@@ -70,6 +70,8 @@ class _Compiler:
         groups = [self._group(index, table, numbering) for index, table in enumerate(tables.group)]
         names: set[str] = set()
         for index, table in enumerate(tables.group):
+            if not table.name.isprintable() or not table.name:  # it stands in reason phrases and in the log
+                self._wrong(f"group[{index}].name", f"{table.name!r} cannot be read; give the group another name")
             if table.name in names:
                 self._wrong(f"group[{index}].name", f"a second group named '{table.name}'")
             names.add(table.name)
@@ -120,8 +122,8 @@ class _Compiler:
     def _classes(self) -> dict[str, tuple[Entry, ...]]:
         classes = {}
         for name, entries in self._tables.classes.items():
-            if PREFIX.fullmatch(name):
-                self._wrong(f"classes.{name}", f"a class named '{name}' looks like a number; give it another name")
+            if PREFIX.fullmatch(name) or not name.isprintable() or not name:
+                self._wrong(f"classes.{name!r}", "looks like a number, or cannot be read; give the class another name")
             classes[name] = self._entries(f"classes.{name}", entries)
         return classes
 

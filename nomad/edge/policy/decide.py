@@ -83,7 +83,20 @@ def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
     if refused:
         return _verdict(notes, refused, member, found)
     longest = _longest(attempt, bounds, tariff, notes)
-    return Verdict(True, group.name, found.name, "", "", tuple(notes), found.number, OK, longest, tariff, group.limits)
+    return Verdict(
+        allowed=True,
+        group=group.name,
+        number_class=found.name,
+        rule="",
+        reason="",
+        notes=tuple(notes),
+        number=found.number,
+        status=OK,
+        max_call_s=longest,
+        tariff=tariff,
+        limits=group.limits,
+        encrypted=_needs_encryption(attempt, group),
+    )
 
 
 def _verdict(notes: list[Note], refused: Refused | None, member: Membership | None, found: Found) -> Verdict:
@@ -199,13 +212,18 @@ def _connection(attempt: Attempt, group: Group, notes: list[Note]) -> Refused | 
             note: Note = ("transports", line, "the phone is connected by {}, not by {}", (by, listed))
             return Refused(note, f"Calls over {by.upper()} are not allowed; connect by {listed.upper()}")
         notes.append(("transports", line, "the phone is connected by {}", (by,)))
-    if group.media_encryption:
+    if _needs_encryption(attempt, group):
         line = group.lines["media_encryption"]
         if not attempt.encrypted_media:
             note = ("media_encryption", line, "the media offered are not all encrypted", ())
             return Refused(note, "Calls need encrypted media (SRTP)", NOT_ACCEPTABLE)
         notes.append(("media_encryption", line, "the media offered are encrypted", ()))
     return None
+
+
+def _needs_encryption(attempt: Attempt, group: Group) -> bool:
+    """A phone that sends a call on offers no media."""
+    return group.media_encryption and attempt.direction is not Direction.FORWARD
 
 
 def _hours(ruleset: Ruleset, attempt: Attempt, group: Group, notes: list[Note]) -> Refused | None:

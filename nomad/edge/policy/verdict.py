@@ -31,7 +31,7 @@ class Attempt:
     at: float  # Unix seconds
     direction: Direction = Direction.OUT
     transport: str = ""  # udp, tcp, tls, ws or wss
-    encrypted_media: bool = False  # whether every stream of the offer is SRTP
+    encrypted_media: bool = False  # whether every stream of the offer demands SRTP
     country: str | None = None  # ISO 3166 code of the source address, None when not known
     active_calls: int = 0  # calls that the user has now
     forwarded_calls: int = 0  # those of them that the user's phone sent on
@@ -73,6 +73,7 @@ class Verdict:
     max_call_s: float | None = None  # the call ends after this time
     tariff: Tariff | None = None  # what the call costs, None when nothing
     limits: Limits = NO_LIMITS  # of the group; a running call is held to them and to the person's own
+    encrypted: bool = False  # media must stay encrypted while the call lasts
 
     @property
     def chain(self) -> tuple[Step, ...]:
