@@ -6,7 +6,6 @@ Reading and replacing the file is `app.py`'s part.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
@@ -34,6 +33,7 @@ from nomad.ports import Limits
 
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 COUNTRY = re.compile(r"[A-Z]{2}|local")
+MAX_LIMIT = 1_000_000_000
 BUILT_IN = "built-in policy"
 T = TypeVar("T")
 
@@ -154,7 +154,7 @@ class _Compiler:
         for name, table in self._tables.tariffs.items():
             for key in ("per_minute", "setup"):
                 amount = getattr(table, key)
-                if not math.isfinite(amount) or amount < 0:
+                if not 0 <= amount <= MAX_LIMIT:  # nor NaN
                     self._wrong(f"tariffs.{name}.{key}", "is no amount of money; write it as in 0.25")
             tariffs[name] = Tariff(table.setup, table.per_minute, self._lines.of(f"tariffs.{name}"))
         return tariffs
@@ -182,8 +182,8 @@ class _Compiler:
         path = f"group[{index}]"
         for key in LIMITS:
             limit = getattr(table, key)
-            if limit is not None and not limit >= 0:
-                self._wrong(f"{path}.{key}", "is below 0; leave it out for no limit")
+            if limit is not None and not 0 <= limit <= MAX_LIMIT:
+                self._wrong(f"{path}.{key}", f"is not from 0 to {MAX_LIMIT:,}; leave it out for no limit")
         if not names_of(table.match):
             self._wrong(
                 f"{path}.match",
@@ -215,7 +215,7 @@ class _Compiler:
 
 
 def _seconds(minutes: int | None) -> float | None:
-    return None if minutes is None else minutes * 60.0
+    return None if minutes is None else min(minutes, MAX_LIMIT) * 60.0
 
 
 def _network(text: str) -> Network:

@@ -105,7 +105,7 @@ def entry_problem(entry: str) -> str:
     if entry.startswith(EXPRESSION):
         try:
             re.compile(entry.removeprefix(EXPRESSION))
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             mend = "; write [+] for a plus" if entry.startswith("re:+") else ""
             return f"'{entry}' is no regular expression: {error}{mend}"
         return ""

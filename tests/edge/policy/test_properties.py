@@ -193,3 +193,59 @@ def test_every_way_to_dial_a_number_is_judged_alike(digits: str, attempt: Attemp
 def test_no_text_breaks_the_compiler(text: str) -> None:
     with contextlib.suppress(ConfigError):
         compile_policy(text, "p")
+
+
+WORDS = [
+    "internal",
+    "national",
+    "re:[0-9]*",
+    "re:(",
+    "+33",
+    "0",
+    "",
+    "emergency",
+    "12x",
+    "Mon 07:00-08:00",
+    "192.0.2.0/24",
+    "x",
+]
+words = st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=4)
+amount = st.none() | st.integers(-2, 2) | st.integers() | st.floats()
+GROUP_KEYS: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(("allow", "deny", "forward", "hours", "networks", "countries", "transports"), words),
+    **dict.fromkeys(("max_concurrent_calls", "max_minutes_per_day", "max_cost_per_day", "max_call_minutes"), amount),
+    "match": st.fixed_dictionaries({}, optional={"users": words, "ldap_group": words, "default": st.booleans()}),
+}
+TARIFF = st.fixed_dictionaries({"per_minute": st.floats()})
+COUNTRIES = st.sampled_from(["FR", "US", "IT", "001", "x", ""])
+trees = st.fixed_dictionaries(
+    {},
+    optional={
+        "classes": st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=4), words, max_size=4),
+        "tariffs": st.dictionaries(st.sampled_from(WORDS), TARIFF, max_size=2),
+        "deny": words,
+        "holidays": words,
+        "timezone": st.sampled_from(["Europe/Paris", "Europe", "../x", "\x00", ""]) | st.text(max_size=5),
+        "numbers": st.fixed_dictionaries(
+            {},
+            optional={
+                "country": st.sampled_from(["FR", "US", "IT", "001", "x", ""]),
+                "outside_prefix": st.text(max_size=2),
+            },
+        ),
+        "group": st.lists(st.fixed_dictionaries({"name": st.text(max_size=3)}, optional=GROUP_KEYS), max_size=3),
+    },
+)
+
+
+@given(trees, attempts)
+def test_any_policy_is_compiled_or_refused_with_its_reasons(tree: dict[str, Any], attempt: Attempt) -> None:
+    try:
+        tables = msgspec.convert(tree, PolicyFile)
+    except msgspec.ValidationError:
+        return
+    compiler = _Compiler(tables, Lines(""), "p")
+    ruleset = compiler.compile()
+    if not compiler.problems:
+        assert decide(ruleset, attempt).chain
+        assert all(warning.startswith("p: ") for warning in ruleset.warnings)
