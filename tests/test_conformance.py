@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMED = re.compile(r"`(\w+/\w+\.py)(?:::(\w+))?`")
+NAMED = re.compile(r"`(\w+(?:/\w+)+\.py)(?:::(\w+))?`")
 
 
 @pytest.mark.parametrize(

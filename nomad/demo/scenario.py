@@ -276,6 +276,8 @@ class Teller:
         out.print(table)
         out.print("\n  call  1000 echo    2000 tone    4486 busy    3001 to 3005 each other")
         out.print(f"        0123456789 a national number    {PREMIUM} a premium number, refused")
+        asking = f"-c {stage.detail.parent}/nomad.toml --user alice --to {PREMIUM}"
+        out.print(f"\n  why: nomad policy explain {asking}", soft_wrap=True)
         out.print("\nCtrl-C ends the demo.")
 
 
