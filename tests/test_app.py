@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -151,6 +152,25 @@ async def test_of_two_reloads_at_once_the_later_one_counts(
     await edge.reload()
     await asyncio.gather(*tasks)
     assert [group.name for group in edge.dispatcher.ruleset.groups] == ["later"]
+
+
+async def test_a_policy_that_cannot_be_used_is_in_log_and_metric(
+    edge: Edge, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = path.parent / "policy.toml"
+    policy.write_text(POLICY.format(name="x").replace("internal", "nothing"))
+    with caplog.at_level(logging.WARNING):
+        why = (await edge.reload()).why
+    assert "policy.toml:" in why
+    assert "no class 'nothing'" in why
+    assert [(r.message, r.fields["why"]) for r in caplog.records if hasattr(r, "fields")] == [("reload-failed", why)]
+    assert b"nomad_config_last_reload_success 0.0" in edge.metrics.render()[0]
+    policy.write_text(POLICY.format(name="y") + "max_devices = 0\n")
+    with caplog.at_level(logging.WARNING):
+        assert (await edge.reload()).why == ""
+    warnings = [r.fields["text"] for r in caplog.records if r.message == "policy-warning"]  # type: ignore[attr-defined]
+    assert any("group[0].max_devices: is 0 and allows no device at all" in text for text in warnings)
+    assert b"nomad_config_last_reload_success 1.0" in edge.metrics.render()[0]
 
 
 async def test_requests_in_the_drain_are_refused(edge: Edge) -> None:

@@ -5,6 +5,7 @@ Reading and replacing the file is `app.py`'s part.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -141,8 +142,9 @@ class _Compiler:
         entries = []
         for text in texts:
             if text not in self._class_names and entry_problem(text) and text[:1].isalpha() and text[:3] != "re:":
-                known = ", ".join(sorted(self._class_names))
-                self._wrong(path, f"no class '{text}'; classes are {known}", text)
+                near = difflib.get_close_matches(text, self._class_names, n=1)
+                mend = f"did you mean '{near[0]}'?" if near else f"classes are {', '.join(sorted(self._class_names))}"
+                self._wrong(path, f"no class '{text}'; {mend}", text)
             elif text in self._class_names:
                 entries.append(Entry(text, self._lines.of(path, text)))
             else:

@@ -44,6 +44,7 @@ def test_a_policy_is_compiled() -> None:
         (("[classes]", "[numbers]\nlongest_internal = -1\n[classes]"), "numbers.longest_internal: is below 0"),
         (("[classes]", 'holidays = ["Easter"]\n[classes]'), "policy.toml:3: holidays: 'Easter' is no day"),
         (("[classes]", 'deny = ["nothing"]\n[classes]'), "policy.toml:3: deny: no class 'nothing'"),
+        (("[classes]", 'deny = ["internel"]\n[classes]'), "deny: no class 'internel'; did you mean 'internal'?"),
         (("[classes]", 'deny = ["re:["]\n[classes]'), "policy.toml:3: deny: 're:[' is no regular expression"),
         (("[classes]", 'deny = ["12a"]\n[classes]'), "policy.toml:3: deny: '12a' is no prefix of digits"),
         (("[[group]]", "[tariffs.internal]\nper_minute = -1\n[[group]]"), "tariffs.internal.per_minute: is no amount"),
