@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from nomad.edge.policy.file import GroupTable, PolicyFile, names_of
@@ -22,6 +23,7 @@ LIMITS = (
     "max_devices",
 )
 FOLDED = ("ldap_group", "filter_id")
+NESTED = re.compile(r"\([^()]*[*+}][^()]*\)[*+{]")  # "([0-9]+)+" tries every way to cut a number into pieces
 
 
 def warnings_of(tables: PolicyFile, lines: Lines, numbering: Numbering, source: str) -> tuple[str, ...]:
@@ -73,6 +75,7 @@ class _Doubts:
             if name not in used:
                 yield path, "", f"no rule uses class {name}: nobody may call it; if that is meant, write it into deny"
             for entry in entries:
+                yield from _slow(path, entry)
                 number = self._normalised(entry)
                 if name == EMERGENCY and not entry.startswith(EXPRESSION):
                     continue  # whole numbers, looked for before all prefixes
@@ -98,6 +101,8 @@ class _Doubts:
         tables = self._tables
         yield from self._both("allow", tables.allow, (("deny", tables.deny),))
         yield from self._emergency("deny", tables.deny)
+        for entry in tables.deny:
+            yield from _slow("deny", entry)
         if not tables.group:
             yield "group", "", "there is no [[group]]: nobody may call anything but emergency numbers"
 
@@ -107,6 +112,7 @@ class _Doubts:
         yield from self._both(f"{path}.allow", table.allow, denies)
         yield from self._emergency(f"{path}.deny", table.deny)
         for entry in table.deny:
+            yield from _slow(f"{path}.deny", entry)
             other = next((each for each in tables.deny if self._covers(each, entry)), None)
             if other is not None:
                 line = self._lines.of("deny", other)
@@ -121,6 +127,7 @@ class _Doubts:
         for place, entry in enumerate(entries):
             if entry in entries[:place]:
                 yield path, entry, f"'{entry}' stands here twice; leave one out"
+            yield from _slow(path, entry)
             for where, others in denies:
                 found = next((other for other in others if self._covers(other, entry)), None)
                 if found is not None:
@@ -202,6 +209,11 @@ class _Doubts:
                 yield f"{path}.hours", text, f"'{text}' never applies: it ends when it begins"
             elif hours.days == {HOLIDAY} and not self._tables.holidays:
                 yield f"{path}.hours", text, f"'{text}' never applies: there are no holidays; list them at the top"
+
+
+def _slow(path: str, entry: str) -> Iterator[Doubt]:
+    if entry.startswith(EXPRESSION) and NESTED.search(entry):
+        yield path, entry, f"'{entry}' repeats a repetition: a long number may hold up the edge; write it without"
 
 
 def _at(line: int) -> str:

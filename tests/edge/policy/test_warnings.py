@@ -93,6 +93,9 @@ def test_a_clean_policy_has_no_warnings() -> None:
             '["089", "re:[0-9]{4}"]',
             "p:11: classes.premium: 're:[0-9]{4}' is in class internal too (line 7), and that one counts",
         ),
+        ('["089"]', '["089", "re:(1[0-9]+)+2"]', "p:11: classes.premium: 're:(1[0-9]+)+2' repeats a repetition"),
+        ('deny = ["+882"]', 'deny = ["re:([0-9]*)*"]', "p:18: group[0].deny: 're:([0-9]*)*' repeats a repetition"),
+        ('deny = ["premium"]', 'deny = ["premium", "re:([0-9]+){2,}9"]', "p:2: deny: 're:([0-9]+){2,}9' repeats a"),
         # tariffs
         (
             "[tariffs.mobile]",
