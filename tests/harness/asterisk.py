@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.harness.audio import newest_tone, write_tone
 from tests.harness.debian import ROOT, Unpacked, from_suite
+from tests.harness.pki import Certificate
 from tests.harness.ports import HOST, free_port, free_range, is_free
 from tests.harness.processes import Process, ProcessFailed, attempt, wait_until
 
@@ -25,6 +26,15 @@ TONE_HZ = 700
 DIRECT, DIRECT_PASSWORD = "direct", "direct-secret"
 SUITES = ("sid", "bullseye")  # bookworm has none
 EMPTY = ("acl", "ccss", "cel", "features", "http", "manager", "pjproject", "stasis", "udptl")
+TLS = """
+[tls]
+type = transport
+protocol = tls
+bind = {host}:{port}
+cert_file = {of.certificate}
+priv_key_file = {of.key}
+method = tlsv1_2
+"""
 CDR_HEAD = (
     "accountcode,src,dst,dcontext,clid,channel,dstchannel,lastapp,lastdata,start,answer,end,duration,billsec,"
     "disposition,amaflags,uniqueid,userfield\n"
@@ -46,10 +56,12 @@ def unpack() -> Unpacked:
 class Asterisk:
     """A PBX on loopback that trusts what comes from there."""
 
-    def __init__(self, folder: Path, *, edge: str = EXAMPLE_EDGE) -> None:
+    def __init__(self, folder: Path, *, edge: str = EXAMPLE_EDGE, certificate: Certificate | None = None) -> None:
+        """With a certificate it listens on TLS too."""
         self.folder = folder
         self.edge = edge
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
+        self._certificate = certificate
         self._unpacked = unpack()
         self._setup()
         self._process = self._launch()
@@ -128,6 +140,9 @@ class Asterisk:
         for template in DATA.glob("*.conf"):
             self._render(template, values)
         self._render(DEPLOY / "pjsip_nomad.conf", {})
+        if self._certificate is not None:
+            with (self.folder / "etc" / "pjsip.conf").open("a") as more:
+                more.write(TLS.format(host=HOST, port=self.tls_port, of=self._certificate))
         for name in EMPTY:
             (self.folder / "etc" / f"{name}.conf").write_text("[general]\n")
         write_tone(self.folder / "sounds" / "tone.wav", hz=TONE_HZ, seconds=4)

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.asterisk import Asterisk
+from tests.harness.debian import require
 from tests.harness.nameserver import NameServer
 from tests.harness.people import ALICE, DOMAIN
+from tests.harness.pki import Pki
+from tests.harness.ports import HOST, free_port
 from tests.harness.processes import wait_until
 from tests.harness.secure import SecureEdge
 from tests.harness.sipp import Sipp, credentials
@@ -109,3 +113,30 @@ def _called(phone: Wire, pbx: Wire, *, timeout_s: float = 3.0) -> bool:
         if seen.method == "INVITE" and seen.get("Call-ID") == call_id:
             return True
     return False
+
+
+@pytest.mark.parametrize(("shown", "status"), [(PBX, 200), ("other.test", 503)])
+def test_a_pbx_over_tls_must_show_its_name(
+    names: NameServer, new_folder: NewFolder, pki: Pki, shown: str, status: int
+) -> None:
+    require("asterisk")
+    port = free_port()
+    pbx = Asterisk(new_folder("asterisk-tls"), edge=f"{HOST}:{port}", certificate=pki.issue("pbx", names=(shown,)))
+    names.zone.update({(f"_sips._tcp.{PBX}", "SRV"): [f"1 0 {pbx.tls_port} a.{PBX}."]})
+    lines = [f'nameservers = ["{names.address}"]', f'ca_file = "{pki.ca}"']
+    edge = SecureEdge(new_folder("edge-pbx-tls"), pbx=f"sip:{PBX};transport=tls", port=port, sip=lines)
+    try:
+        with Wire(edge.sip, ALICE) as phone:
+            if status == 200:
+                call = phone.call("1000")
+                assert phone.hang_up(call).status == 200
+                edge.wait_accounted(call.call_id, "Start", "Stop")
+                pbx.wait_idle()
+            else:
+                invite = phone.compose("INVITE", f"sip:1000@{DOMAIN}", body=phone.offer())
+                assert phone.ask_as_person(invite).status == status
+                assert edge.metric("nomad_pbx_failures_total", reason="unreachable") == 1
+                assert f"the certificate is not for {PBX} but for {shown}" in edge.log()
+    finally:
+        edge.stop()
+        pbx.stop()
