@@ -15,7 +15,12 @@ import time
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PASSING = re.compile(r"- ([0-9]+) passing")  # what follows differs between versions of Hypothesis
+PASSING = re.compile(r"- ([0-9]+) passing\b")  # of Hypothesis' statistics, one line for each test and phase
+
+
+def count(output: str) -> int:
+    """How many examples passed in a round."""
+    return sum(map(int, PASSING.findall(output)))
 
 
 def main() -> int:
@@ -33,9 +38,9 @@ def main() -> int:
         command += [f"--hypothesis-seed={seed}", "--hypothesis-show-statistics", "-k", options.k, str(FOLDER)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=FOLDER.parents[1])
         rounds += 1
-        examples += sum(int(passing) for passing in PASSING.findall(done.stdout))
+        examples += count(done.stdout)
         print(f"round {rounds}, seed {seed}: {examples} examples so far, exit code {done.returncode}", flush=True)
-        if done.returncode:
+        if done.returncode or not examples:
             print(done.stdout[-20_000:], done.stderr[-5_000:])
             return 1
         if time.monotonic() >= end:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomad.sip.message import Request, Response
@@ -72,6 +72,8 @@ METHODS = [
 ]
 WITHIN = ["INVITE", "BYE", "ACK", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "MESSAGE", "CANCEL", "OPTIONS"]
 
+# A whole edge for each example: they cost more than others
+fewer = settings(max_examples=max(25, settings().max_examples // 8))
 Edit = tuple[str, str, str]  # what to do, header, value
 
 
@@ -132,6 +134,7 @@ def throw(peer: Peer, data: bytes) -> None:
     peer.network.to_edge(data, peer.flow)
 
 
+@fewer
 @given(st.lists(st.tuples(st.sampled_from(["alice", "bob", "pbx"]), MADE, st.booleans()), min_size=1, max_size=5))
 def test_requests_outside_of_calls(script: list[tuple[str, tuple[str, str, list[Edit], bytes], bool]]) -> None:
     async def scenario(rig: Rig) -> None:
@@ -153,6 +156,7 @@ def test_requests_outside_of_calls(script: list[tuple[str, tuple[str, str, list[
     on_edge(scenario)
 
 
+@fewer
 @given(
     st.lists(
         st.tuples(st.booleans(), st.sampled_from(WITHIN), edits(), BODIES, st.integers(100, 699)),
@@ -179,6 +183,7 @@ def test_requests_and_answers_within_a_call(script: list[tuple[bool, str, list[E
     on_edge(scenario)
 
 
+@fewer
 @given(st.lists(st.tuples(st.integers(100, 699), edits(), BODIES), min_size=1, max_size=4), st.booleans())
 def test_answers_to_a_call(script: list[tuple[int, list[Edit], bytes]], incoming: bool) -> None:
     async def scenario(rig: Rig) -> None:
@@ -201,6 +206,7 @@ def test_answers_to_a_call(script: list[tuple[int, list[Edit], bytes]], incoming
     on_edge(scenario)
 
 
+@fewer
 @given(st.lists(st.tuples(st.booleans(), message), min_size=1, max_size=8))
 def test_any_bytes(script: list[tuple[bool, bytes]]) -> None:
     async def scenario(rig: Rig) -> None:
