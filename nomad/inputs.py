@@ -68,8 +68,12 @@ async def load_trunks(config: Config, resolver: DnsResolver, *, known: Trunks | 
         except SipError as error:
             raise ConfigError(f"pbx {pbx.name}: uri: '{pbx.uri}' is no SIP URI: {error.text}") from None
         except Unavailable as error:
-            log.event(logger, "pbx-unresolved", level=logging.WARNING, pbx=pbx.name, why=str(error))
-            places = set(before.get(Uri.parse(pbx.uri).text, ()))
+            text = Uri.parse(pbx.uri).text
+            level = (
+                logging.DEBUG if text in before else logging.WARNING
+            )  # one that is known is asked for again and again
+            log.event(logger, "pbx-unresolved", level=level, pbx=pbx.name, why=str(error))
+            places = set(before.get(text, ()))
         password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
         trunks.append(make_trunk(pbx, places=places, password=password))
     return trunks

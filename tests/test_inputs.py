@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,18 @@ import pytest
 from nomad import config
 from nomad.config import Pbx
 from nomad.edge.trunks import Trunks, make_trunk
-from nomad.inputs import check, inside_addresses, load_ruleset, nonce_key, server_tls, store_url
+from nomad.inputs import (
+    check,
+    inside_addresses,
+    load_ruleset,
+    load_trunks,
+    nonce_key,
+    server_tls,
+    store_url,
+    trusted_addresses,
+)
+from nomad.ports import Target, Unavailable
+from nomad.sip.uri import Uri
 from tests.harness.pki import Pki
 from tests.harness.settings import GOOD, load
 
@@ -97,3 +109,18 @@ def test_the_address_that_a_pbx_sees() -> None:
     assert inside("127.0.0.1", "0.0.0.0") == {"127.0.0.1": "127.0.0.1"}
     assert inside("127.0.0.9:5070", "203.0.113.7", "127.0.0.2").keys() == {"127.0.0.1", "127.0.0.9"}
     assert inside("127.0.0.0/24", "::") == {}
+
+
+async def test_a_pbx_that_does_not_resolve_is_trusted_as_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Nothing:
+        async def resolve(self, uri: Uri) -> Sequence[Target]:
+            raise Unavailable("no DNS")
+
+    loaded = load(tmp_path, GOOD.replace("sip:127.0.0.1:5070", "sip:pbx.example"))
+    known = Trunks([make_trunk(loaded.pbx[0], places=[("192.0.2.1", 5060)])])
+    for before, trusted in ((None, []), (known, ["192.0.2.1"])):
+        trunks = await load_trunks(loaded, Nothing(), known=before)  # type: ignore[arg-type]  # as far as it is used
+        assert trusted_addresses(Trunks(trunks)) == trusted
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -287,9 +287,11 @@ class Endpoint:
         """Whether a response whose connection is gone goes by a new one (RFC 3261 18.2.2)."""
         if flow.transport != "tcp" or self._redialling >= MAX_REDIALS or not data.startswith(b"SIP/2.0 "):
             return False
-        response = parse_message(data)
-        assert isinstance(response, Response)
-        place = return_place(response, flow)
+        try:
+            response = parse_message(data)
+            place = return_place(response, flow) if isinstance(response, Response) else None
+        except SipError:  # an answer can only be as good as the request was
+            return False
         if place is not None:
             self._redialling += 1
             spawn(self._redial(data, flow, place), name="late response")

@@ -590,3 +590,14 @@ def test_the_source_address_is_the_kernels_choice() -> None:
     assert source_address("127.0.0.1", 5060) == "127.0.0.1"
     assert source_address("::1", 5060) == "::1"
     assert source_address("no address", 5060) == ""
+
+
+async def test_a_late_answer_to_a_request_that_could_hardly_be_read(edge: Edge) -> None:
+    reader, writer = await asyncio.open_connection(*await edge.endpoint.listen("tcp", "127.0.0.1", 0))
+    await ask(reader, writer, request("INVITE", via="TCP 127.0.0.1"))
+    event = await edge.handler.next()
+    assert isinstance(event, RequestArrived)
+    writer.close()
+    assert isinstance(await edge.handler.next(), FlowClosed)
+    edge.endpoint._transmit(b"SIP/2.0 400 Bad\r\nVia: x\r\n\r\n", event.flow)
+    assert edge.endpoint.counters.dropped == {"flow-gone": 1}
