@@ -27,7 +27,7 @@ def wire(request: pytest.FixtureRequest, embedded_edge: Edge) -> Iterator[Wire]:
 Change = Callable[[str], str]
 REFUSED: dict[str, tuple[int, Change]] = {
     "unknown method": (501, lambda text: text.replace("OPTIONS", "WIBBLE")),
-    "method not served": (405, lambda text: text.replace("OPTIONS", "PUBLISH")),
+    "method that needs a login": (407, lambda text: text.replace("OPTIONS", "PUBLISH")),
     "uri scheme": (416, lambda text: text.replace("OPTIONS sip:", "OPTIONS nobody:")),
     "hops used up": (483, lambda text: text.replace("OPTIONS", "MESSAGE").replace("Forwards: 70", "Forwards: 0")),
     "hops are no number": (400, lambda text: text.replace("Forwards: 70", "Forwards: many")),
@@ -156,7 +156,12 @@ def test_who_sends_too_much_of_it_is_banned(new_folder: NewFolder, asterisk: Ast
         with Wire(edge.sip, ALICE, host=VICTIM) as wire:
             assert wire.register().status == 200
             for _ in range(10):
-                wire.send(GARBAGE["http"])
+                wire.send(GARBAGE["http"])  # over UDP anybody can send in this name
+            assert wire.ask(wire.compose("OPTIONS", f"sip:{edge.address}")).status == 200
+            for _ in range(10):
+                with Wire(edge.sip, ALICE, host=VICTIM, transport="tcp") as stream:
+                    stream.send(GARBAGE["http"])
+                    assert stream.is_closed()
             wait_until(lambda: edge.metric("nomad_bans_active") == 1, timeout_s=5, what="a ban")
             wire.send(wire.compose("OPTIONS", f"sip:{edge.address}"))
             assert wire.receive(0.2) is None
