@@ -53,9 +53,9 @@ def test_new_requests(embedded_edge: Edge, traced: Asterisk, stranger: Wire) -> 
         (407, "MESSAGE", at_pbx, []),
         (403, "MESSAGE", number, [via_us]),
         (200, "OPTIONS", at_pbx, [to_pbx]),  # answered here
-        (405, "SUBSCRIBE", at_pbx, [to_pbx]),
-        (405, "PUBLISH", at_pbx, []),
-        *((481, method, at_pbx, [to_pbx]) for method in ("BYE", "INFO", "UPDATE", "REFER", "NOTIFY", "PRACK")),
+        *((403, method, at_pbx, [to_pbx]) for method in ("SUBSCRIBE", "REFER")),
+        (407, "PUBLISH", at_pbx, []),
+        *((481, method, at_pbx, [to_pbx]) for method in ("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK")),
         (420, "INVITE", number, ["Proxy-Require: sec-agree"]),
     ]
     sent = []
