@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nomad.sip.message import Request, Response
@@ -164,6 +164,8 @@ def test_requests_outside_of_calls(script: list[tuple[str, tuple[str, str, list[
         max_size=5,
     )
 )
+@example([(False, "INVITE", [("set", "contact", "70")], b"", 200), (True, "INVITE", [], b"", 200)])
+@example([(True, "INVITE", [("set", "contact", "70")], b"", 200), (False, "INVITE", [], b"", 200)])
 def test_requests_and_answers_within_a_call(script: list[tuple[bool, str, list[Edit], bytes, int]]) -> None:
     async def scenario(rig: Rig) -> None:
         phone = rig.phone("alice")
