@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from nomad import config
 from nomad.app import Edge
 from nomad.config import ConfigError
 from nomad.edge.calls import Call, CallState, Leg, freeze
-from nomad.ports import Grant, Reloaded, Target, Unavailable
+from nomad.edge.subscriptions import Subscription
+from nomad.edge.subscriptions import freeze as freeze_subscription
+from nomad.ports import Grant, LiveCall, Reloaded, Target, Unavailable
 from nomad.sip.events import Flow
 from nomad.sip.uri import Uri
 from nomad.stores.journal import JournalCalls
@@ -131,6 +134,33 @@ async def test_reload_takes_up_the_policy_and_keeps_the_old_one_on_failure(edge:
     policy.write_text('timezone = "Asia/Tokyo"\n' + POLICY.format(name="third"))
     assert (await edge.reload()).why == ""
     assert str(edge.usage.timezone) == "Asia/Tokyo"
+
+
+async def test_requests_outside_of_calls_are_switched_off_by_a_reload(edge: Edge, path: Path) -> None:
+    assert (await ask(edge, message("SUBSCRIBE"))).startswith(b"SIP/2.0 407")
+    write(path, CONFIG + "\n[events]\nenabled = false\nmax_per_person = 3\n")
+    assert (await edge.reload()).why == ""
+    assert (await ask(edge, message("SUBSCRIBE"))).startswith(b"SIP/2.0 405")
+    assert edge.subscriptions.per_person == 3
+
+
+async def test_subscription_of_an_earlier_process_is_there_again(path: Path) -> None:
+    first = Edge(config.load(path))
+    await first.start()
+    now = time.time()
+    leg = Leg("phone", Flow("udp", ("127.0.0.1", 5060), ("127.0.0.1", 9)), "from")
+    kept = Subscription("sub-1", "id@phone", "alice", "dialog", leg, "pbx", ends_at=now + 1000)
+    broken = LiveCall("sub-2", "id", b"nonsense", now)
+    await first._live_calls.put(freeze_subscription(kept, now))
+    await first._live_calls.put(broken)
+    await first.stop(grace_s=0)
+    second = Edge(config.load(path))
+    await second.start()
+    try:
+        assert [each.id for each in second.subscriptions] == ["sub-1"]
+        assert second.calls.live == 0
+    finally:
+        await second.stop(grace_s=0)
 
 
 async def test_of_two_reloads_at_once_the_later_one_counts(
