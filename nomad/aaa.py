@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from nomad.ports import (
     NO_LIMITS,
@@ -44,6 +45,7 @@ FORBIDDEN = 403  # in an Access-Reject: the credentials were right, the person m
 MAX_MESSAGE_BYTES = 128  # of a Reply-Message in a reason phrase
 NOBODY_HA1 = "0" * 32  # what a proof is checked against when there is nothing else, so that it takes as long
 MAX_DELAY_S = 0xFFFFFFFF
+MAX_GROUPINGS = 1024  # remembered: sets of groups that people are in
 LEAST_INTERIM_S = 60  # RFC 2869 5.16
 # RFC 5176 3 and 3.6: what names a session, what an order may carry besides, and what a CoA can change here
 SELECTING = ("User-Name", "Acct-Session-Id", "Calling-Station-Id", "Called-Station-Id", "Class")
@@ -270,6 +272,12 @@ _DELAY_TIME = encoder("Acct-Delay-Time")
 _USER_NAME = encoder("User-Name")
 
 
+@lru_cache(maxsize=MAX_GROUPINGS)
+def _shared(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The same object for everybody in the same groups: grants are kept with registrations."""
+    return groups
+
+
 def _grant(reply: Packet, proof: Proof) -> Grant:
     """An Access-Accept as a grant. Raises `PacketError`."""
     groups, addresses, classes, allow = [], [], [], []
@@ -298,7 +306,7 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
         user=user or proof.username.partition("@")[0],
         addresses=tuple(addresses),
         extension=extension,
-        groups=tuple(dict.fromkeys(groups)),
+        groups=_shared(tuple(dict.fromkeys(groups))),
         classes=tuple(classes),
         display_name=display_name,
         session_timeout_s=reply.integer(Type.SESSION_TIMEOUT),

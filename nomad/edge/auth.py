@@ -123,7 +123,7 @@ class Authentication:
 
     def addresses_of(self, grant: Grant) -> frozenset[str]:
         """The addresses of a person: those of the directory, and login and extension in our domains."""
-        own = {address.lower() for address in grant.addresses}
+        own = {address if address.islower() else address.lower() for address in grant.addresses}  # no copies
         for name in (grant.user.partition("@")[0].lower(), grant.extension):
             if name:
                 own.update(f"{name}@{domain}" for domain in self._digest.domains)

@@ -44,7 +44,7 @@ class Dialled:
 @dataclass(slots=True)
 class _Person:
     places: dict[str, float] = field(default_factory=dict)  # country -> last seen
-    classes: set[str] = field(default_factory=set)
+    classes: frozenset[str] = frozenset()  # one object for all who never called
     hours: int = 0  # one bit for each hour of a working day, then of a day of the weekend
     calls: int = 0
     since: float = 0.0  # first call that is known of
@@ -180,7 +180,7 @@ class Habits:
         person.since = min(person.since or at, at)
         person.hours |= 1 << self._hour(at)
         if len(person.classes) < MAX_CLASSES:
-            person.classes.add(number_class)
+            person.classes |= {number_class}
 
     def _hour(self, at: float) -> int:
         local = datetime.fromtimestamp(at, self.timezone)

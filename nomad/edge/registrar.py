@@ -6,6 +6,7 @@ RFC 3261 10.3; what RFC 5626, 3327 and 3608 add is in `outbound.py`, RFC 5627 in
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -58,10 +59,9 @@ class Registrar:
         limits = self._limits(identity, ruleset)
         try:
             bindings = await self._save(request, flow, identity, limits)
-            if not self._flows.note(identity.user, bindings, flow):
+            timer = flow_timer(flow, relayed=len(request.vias) > 1) if outbound else 0
+            if not self._watch_over(identity.user, bindings, flow, timer):
                 await self._end(identity.user, flow)
-            elif outbound:
-                self._expect_keepalives(flow, relayed=len(request.vias) > 1)
         except Unavailable as error:
             raise Reject(503, retry_after=RETRY_AFTER_S, rule="location", why=str(error)) from None
         more = reply_headers(request, flow, outbound=outbound, service_route=self._own.service_route(flow))
@@ -73,13 +73,21 @@ class Registrar:
         async for stored in self._locations.browse():
             for binding in stored.bindings:
                 if binding.reg_id and not binding.flow.reliable:
-                    self._flows.note(stored.user, stored.bindings, binding.flow)
-                    self._expect_keepalives(binding.flow, relayed=bool(binding.path))
+                    timer = flow_timer(binding.flow, relayed=bool(binding.path))
+                    self._watch_over(stored.user, stored.bindings, binding.flow, timer)
 
-    def _expect_keepalives(self, flow: Flow, *, relayed: bool) -> None:
-        """The phone promised to send them (RFC 5626 4.4): one that does not is gone."""
-        if timer := flow_timer(flow, relayed=relayed):
+    def _watch_over(self, user: str, bindings: Sequence[Binding], flow: Flow, timer: int) -> bool:
+        """Hear of the end of a flow that registrations live on; False when it has come already.
+
+        That of a connection, and of any flow by which a phone promised keepalives every `timer` seconds (RFC 5626 4.4).
+        """
+        if not flow.reliable and not timer:
+            return True  # nobody would ever tell
+        if not self._flows.note(user, bindings, flow):
+            return False
+        if timer:
             self._watch.expect_keepalives(flow, timer + GRACE_S)
+        return True
 
     async def flow_closed(self, flow: Flow) -> None:
         """End the registrations that lived on a flow."""
@@ -105,21 +113,21 @@ class Registrar:
     async def _save(
         self, request: Request, flow: Flow, identity: Identity, limits: RegisterLimits
     ) -> tuple[Binding, ...]:
+        address = request.to.uri.address
+        address = next((each for each in identity.addresses if each == address), address)  # one object, see below
         for _ in range(SAVE_ATTEMPTS):
             stored = await self._locations.get(identity.user)
             now = self._clock.wall()
-            bindings = apply_register(
-                stored.bindings, request, now=now, flow=flow, limits=limits, address=request.to.uri.address
-            )
+            bindings = apply_register(stored.bindings, request, now=now, flow=flow, limits=limits, address=address)
             if bindings == stored.bindings:
                 return bindings
-            grant = identity.grant
+            # What a refresh says again is kept as it is: many registrations are held, so none should hold copies.
+            grant = stored.grant if stored.grant == identity.grant else identity.grant
+            addresses = tuple(sorted(identity.addresses))
+            if addresses == stored.addresses:
+                addresses = stored.addresses
             changed = replace(
-                stored,
-                bindings=bindings,
-                grant=grant,
-                extension=grant.extension,
-                addresses=tuple(sorted(identity.addresses)),
+                stored, bindings=bindings, grant=grant, extension=identity.grant.extension, addresses=addresses
             )
             try:
                 await self._locations.save(changed)

@@ -43,10 +43,14 @@ class Trunks:
     def __init__(self, trunks: Sequence[Trunk]) -> None:
         self.all = tuple(trunks)
         self._known: dict[tuple[str, int], Trunk | None] = {}
+        self._hosts = frozenset(host for trunk in trunks for host in trunk.addresses)
+        self._has_networks = any(network.num_addresses > 1 for trunk in trunks for network in trunk.networks)
 
     def of(self, flow: Flow) -> Trunk | None:
         """The PBX that a request on this flow comes from, None for the outside."""
         remote = flow.remote
+        if not self._has_networks and remote[0] not in self._hosts and "%" not in remote[0]:
+            return None  # most requests: phones
         try:
             return self._known[remote]
         except KeyError:

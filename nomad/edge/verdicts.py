@@ -60,7 +60,7 @@ class Verdicts:
         self._metrics = metrics
         self._limit = limit
         self._verdicts: OrderedDict[Key, Verdict] = OrderedDict()  # oldest first
-        self._by_name: dict[str, set[Key]] = {}  # login and addresses, lower case
+        self._by_name: dict[str, tuple[Key, ...]] = {}  # login and addresses, lower case
         self._changes = 0  # how often something was forgotten: an answer that was asked for before is not kept
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ class Verdicts:
             self._forget_keys([next(iter(self._verdicts))])
         self._verdicts[key] = verdict
         for name in _names(verdict.grant):
-            self._by_name.setdefault(name, set()).add(key)
+            self._by_name[name] = (*self._by_name.get(name, ()), key)
 
     def _forget_keys(self, keys: Sequence[Key]) -> int:
         count = 0
@@ -158,10 +158,9 @@ class Verdicts:
                 continue
             count += 1
             for name in _names(verdict.grant):
-                held = self._by_name[name]
-                held.discard(key)
-                if not held:
-                    del self._by_name[name]
+                held = self._by_name.pop(name)
+                if len(held) > 1:
+                    self._by_name[name] = tuple([each for each in held if each != key])
         return count
 
 
@@ -186,4 +185,4 @@ def _response(proof: Proof, ha1: str, method: str, body_hash: str) -> str:
 
 
 def _names(grant: Grant) -> set[str]:
-    return {grant.user.lower(), *(address.lower() for address in grant.addresses)}
+    return {name if name.islower() else name.lower() for name in (grant.user, *grant.addresses)}  # no copies

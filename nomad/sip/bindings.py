@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from sys import intern
 from typing import Final
 
 from nomad.sip.errors import Reject, SipError
@@ -149,7 +150,7 @@ def _check_order(replaced: Iterable[Binding], request: Request) -> None:
     """Within one Call-ID an older request changes nothing (RFC 3261 10.3 steps 6 and 7)."""
     call_id, number = request.call_id, request.cseq.number
     if any(old.call_id == call_id and number <= old.cseq for old in replaced):
-        raise Reject(500, "CSeq is not higher than before", rule="cseq")
+        raise Reject(500, "Out of order", rule="cseq")  # not "CSeq": SIPp 3.6 would look for the header there
 
 
 def _replaces(new: Binding, old: Binding) -> bool:
@@ -199,7 +200,7 @@ def _binding(
         reg_id=_reg_id(contact) if instance else 0,  # RFC 5626 6: without an instance it means nothing
         path=paths,
         params=tuple([(name, value or "") for name, value in contact.params.items() if name not in KNOWN_PARAMS]),
-        user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
+        user_agent=intern((request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS]),  # many phones, few models
         registered_at=now,
         address=address,
     )

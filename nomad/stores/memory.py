@@ -13,6 +13,7 @@ from nomad.ports import Binding, Conflict, Registration
 EXPIRE_AT_ONCE = 200  # bindings, then other work has its turn
 NONCE_COUNTS = 256  # how far a nonce count may be behind the highest one (requests overtake each other)
 MAX_NONCES = 100_000
+FIRST_COUNT = (1, 1)  # of a nonce that was used once, as most are: one object for all
 STALE_ENTRIES = 1000  # outdated entries that the expiry heap may hold besides one for each user
 
 
@@ -29,8 +30,7 @@ class MemoryLocations:
         self._on_change = on_change
         self._version = 0
         self._bindings = 0
-        self._expiries: list[tuple[float, str]] = []
-        self._due: dict[str, float] = {}  # user -> the entry of `_expiries` that counts
+        self._expiries: list[tuple[float, str]] = []  # for each user one that is no later than its first expiry
 
     def __len__(self) -> int:
         return len(self._by_user)
@@ -67,14 +67,14 @@ class MemoryLocations:
         gone: list[tuple[str, Binding]] = []
         breathe_at = EXPIRE_AT_ONCE
         while self._expiries and self._expiries[0][0] < now:
-            at, user = heapq.heappop(self._expiries)
-            if self._due.get(user) != at:
+            _, user = heapq.heappop(self._expiries)
+            registration = self._by_user.get(user)
+            if registration is None:
                 continue
-            del self._due[user]
-            registration = self._by_user[user]
             kept = tuple(binding for binding in registration.bindings if binding.expires_at >= now)
+            if kept:  # in place of the entry that was taken: of those that are left, or that were refreshed meanwhile
+                heapq.heappush(self._expiries, (min([binding.expires_at for binding in kept]), user))
             if len(kept) == len(registration.bindings):
-                self._schedule(registration)
                 continue
             gone.extend((user, binding) for binding in registration.bindings if binding.expires_at < now)
             self._store(replace(registration, bindings=kept))
@@ -109,11 +109,10 @@ class MemoryLocations:
             before, after = _keys(old), _keys(registration)
             self._release(user, before - after)
             self._claim(user, after - before)
-        self._schedule(registration)
+        self._schedule(registration, old)
 
     def _remove(self, user: str) -> None:
         old = self._by_user.pop(user, None)
-        self._due.pop(user, None)
         if old is not None:
             self._bindings -= len(old.bindings)
             self._release(user, _keys(old))
@@ -135,16 +134,15 @@ class MemoryLocations:
             left = tuple(other for other in owner if other != user)
             self._owners[key] = left if len(left) > 1 else left[0]
 
-    def _schedule(self, registration: Registration) -> None:
-        """One entry a user counts: pushed anew only when something expires earlier than it says."""
-        user = registration.user
-        earliest = min(binding.expires_at for binding in registration.bindings)
-        if earliest < self._due.get(user, float("inf")):
-            self._due[user] = earliest
-            heapq.heappush(self._expiries, (earliest, user))
-            if len(self._expiries) > 2 * len(self._due) + STALE_ENTRIES:
-                self._expiries = [(at, name) for name, at in self._due.items()]
-                heapq.heapify(self._expiries)
+    def _schedule(self, registration: Registration, old: Registration | None) -> None:
+        """Pushed anew only when something expires earlier than before; what is outdated is found out in time."""
+        first = _first_expiry(registration)
+        if old is not None and _first_expiry(old) <= first:
+            return
+        heapq.heappush(self._expiries, (first, registration.user))
+        if len(self._expiries) > 2 * len(self._by_user) + STALE_ENTRIES:
+            self._expiries = [(_first_expiry(each), user) for user, each in self._by_user.items()]
+            heapq.heapify(self._expiries)
 
 
 class MemoryNonceWindow:
@@ -158,7 +156,8 @@ class MemoryNonceWindow:
         self._wall = wall
         self._limit = limit
         self._seen: dict[str, tuple[int, int]] = {}  # nonce -> highest count, bits of the counts below it
-        self._expiries: list[tuple[float, str]] = []
+        self._expiries: list[float] = []  # each once
+        self._ending: dict[float, list[str]] = {}  # nonces by expiry: many are made within one second
         self._forgotten_until = 0.0
 
     def __len__(self) -> int:
@@ -185,20 +184,33 @@ class MemoryNonceWindow:
         self._forget(self._wall())
         if expires_at <= self._forgotten_until:
             return False
-        self._seen[nonce] = (count, 1)
-        heapq.heappush(self._expiries, (expires_at, nonce))
+        self._seen[nonce] = FIRST_COUNT if count == 1 else (count, 1)
+        ending = self._ending.get(expires_at)
+        if ending is None:
+            self._ending[expires_at] = [nonce]
+            heapq.heappush(self._expiries, expires_at)
+        else:
+            ending.append(nonce)
         return True
 
     def _forget(self, now: float) -> None:
         """Make room: what expired, and when that is not enough what expires first."""
-        while self._expiries and (self._expiries[0][0] < now or len(self._seen) >= self._limit):
-            expired_at, nonce = heapq.heappop(self._expiries)
-            del self._seen[nonce]
+        while self._expiries and (self._expiries[0] < now or len(self._seen) >= self._limit):
+            expired_at = self._expiries[0]
+            ending = self._ending[expired_at]
+            del self._seen[ending.pop()]
+            if not ending:
+                del self._ending[expired_at]
+                heapq.heappop(self._expiries)
             self._forgotten_until = max(self._forgotten_until, expired_at)
 
 
+def _first_expiry(registration: Registration) -> float:
+    return min([binding.expires_at for binding in registration.bindings])
+
+
 def _keys(registration: Registration) -> set[str]:
-    keys = {address.lower() for address in registration.addresses}
+    keys = {address if address.islower() else address.lower() for address in registration.addresses}  # no copies
     if registration.extension:
         keys.add(registration.extension)
     return keys

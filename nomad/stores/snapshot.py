@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select
 
@@ -67,6 +68,7 @@ class RegistrationSnapshot:
         outdated = delete(registrations).where(registrations.c.node == self._node, registrations.c.expires_at < now)
         await self._database.change(lambda connection: connection.execute(outdated).rowcount)
         loaded = []
+        memo: dict[Any, Any] = {}
         for user, data in rows:
             try:
                 registration = unpack_registration(data)
@@ -75,7 +77,7 @@ class RegistrationSnapshot:
                 continue
             usable = tuple(b for b in registration.bindings if b.expires_at >= now and not b.flow.reliable)
             if usable:
-                loaded.append(replace(registration, bindings=usable))
+                loaded.append(_without_copies(replace(registration, bindings=usable), memo))
         return loaded
 
     async def flush(self) -> None:
@@ -138,3 +140,25 @@ class RegistrationSnapshot:
             "expires_at": max(binding.expires_at for binding in registration.bindings),
             "data": pack(registration),
         }
+
+
+def _without_copies(registration: Registration, memo: dict[Any, Any]) -> Registration:
+    """The same with one object for each value that comes again: many registrations are held in memory."""
+
+    def same(value: Any) -> Any:
+        return memo.setdefault(value, value)
+
+    bindings = []
+    for binding in registration.bindings:
+        flow = binding.flow._replace(transport=same(binding.flow.transport), local=same(binding.flow.local))
+        address, agent = same(binding.address), same(binding.user_agent)
+        bindings.append(replace(binding, flow=flow, address=address, user_agent=agent))
+    addresses, grant = tuple(map(same, registration.addresses)), registration.grant
+    if grant is not None:
+        owned = tuple(map(same, grant.addresses))
+        user, extension, groups = same(grant.user), same(grant.extension), same(grant.groups)
+        grant = replace(grant, user=user, extension=extension, addresses=owned, groups=groups)
+    user, extension = same(registration.user), same(registration.extension)
+    return replace(
+        registration, user=user, bindings=tuple(bindings), addresses=addresses, extension=extension, grant=grant
+    )

@@ -84,7 +84,8 @@ class UdpSocket(asyncio.DatagramProtocol):
         if flow is None:
             if len(self._flows) >= MAX_CACHED_FLOWS:
                 self._flows.clear()  # the flows are values: whoever holds one keeps it
-            flow = self._flows[addr] = Flow("udp", self.local, (addr[0], addr[1]))
+            remote = addr if len(addr) == 2 else (addr[0], addr[1])  # IPv6 names flow label and scope too
+            flow = self._flows[addr] = Flow("udp", self.local, remote)
         self._receive(data, flow)
 
     def error_received(self, exc: Exception) -> None:

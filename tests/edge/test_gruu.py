@@ -71,6 +71,18 @@ def test_no_gruu_without_an_instance_that_is_a_urn(instance: str) -> None:
     assert make()[0].params("alice", replace(BINDING, instance=instance)) == ""
 
 
+@pytest.mark.parametrize("rest", ['1"2', "1;lr", "1>2", "1 2", "é", "\udcff", "1%41", "a=b&c", "x" * 900])
+async def test_whatever_an_instance_holds_its_gruus_can_be_read_and_find_it(rest: str) -> None:
+    gruus, locations = make()
+    strange = replace(BINDING, instance=f"<urn:x:{rest}>")
+    await store(locations, strange)
+    for uri in params(gruus, strange):
+        assert uri.port is None
+        found = await gruus.find(uri)
+        assert found is not None
+        assert found.bindings == (strange,)
+
+
 def test_temporary_gruus_differ_and_are_equally_long_for_short_logins() -> None:
     gruus, _ = make()
     one, two = params(gruus)[1], params(gruus, user="al")[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,10 +16,13 @@ from nomad.edge.gruu import Gruus
 from nomad.edge.policy import compile_policy
 from nomad.edge.registrar import SAVE_ATTEMPTS, Registrar
 from nomad.ports import Conflict, Grant, Registration, Unavailable
+from nomad.sip import headers, uri
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
 from nomad.sip.message import Request
 from nomad.stores.memory import MemoryLocations
+from nomad.transport.counters import Counters
+from nomad.transport.udp import UdpSocket
 
 RULES = compile_policy('[[group]]\nname = "g"\nmatch = { default = true }\nmax_devices = 2\n', "policy.toml")
 OWN = OwnAddresses(["x"], [("udp", "192.0.2.1", 5060)])
@@ -133,3 +138,49 @@ async def test_groups_that_changed_are_stored_with_the_next_refresh() -> None:
     stored = await locations.get("alice")
     assert stored.grant is not None
     assert stored.grant.groups == ("boss",)
+
+
+MOST_BYTES = 2000  # of Python objects; the process holds about half as much again (docs/performance.md)
+
+
+def forget_parsed() -> None:
+    """What the parser remembers is bounded, and not a registration's."""
+    for remembered in (uri._remembered, headers._remembered_address, headers._remembered_via):
+        remembered.cache_clear()
+    gc.collect()
+
+
+async def test_what_an_idle_registration_holds() -> None:
+    """Two refreshes included: what the first one stored must not stay beside what they say again."""
+    arrived: list[Flow] = []
+    locations, flows = MemoryLocations(), UdpSocket(lambda data, flow: arrived.append(flow), Counters())
+    clock = StoppedClock()
+    gruus = Gruus(b"k" * 32, locations=locations, own=OWN, wall=clock.wall, random=bytes)
+    registrar = Registrar(Sip(), locations=locations, gruus=gruus, watch=NoWatch(), own=OWN, clock=clock)
+
+    async def phone(number: int, cseq: int) -> None:
+        address = (f"198.51.{number >> 8}.{number & 255}", 40_000 + number)
+        login, groups = f"person{number}", ("cn=staff,ou=groups,dc=x", "cn=all,ou=groups,dc=x")
+        flows.datagram_received(b"", address)
+        grant = Grant(login, (f"{login}@x",), f"{5000 + number}", groups, (b"class",), login.title())
+        identity = Identity(grant, frozenset({*grant.addresses, f"{grant.extension}@x"}))
+        request = register(to=f"<sip:{login}@x>", cseq=cseq, contact=f"<sip:{login}@{address[0]}:{address[1]}>")
+        request.set("call-id", f"{number:08x}-1dec-11d0-a765-00a0c91e6bf6")
+        request.add("user-agent", f"Phone/{2} (the model)")
+        await registrar.register(request, arrived.pop(), identity, RULES)
+
+    count = 3000
+    for number in range(count, count + 200):
+        await phone(number, 1)  # what is held once is there now
+    forget_parsed()
+    tracemalloc.start()
+    try:
+        for cseq in (1, 2, 3):
+            for number in range(count):
+                await phone(number, cseq)
+        forget_parsed()
+        held = tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+    assert locations.bindings == count + 200
+    assert 500 < held < MOST_BYTES, f"{held:.0f} bytes"

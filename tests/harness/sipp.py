@@ -46,7 +46,9 @@ class Sipp:
         echo: bool = False,
         auth_uri: str = DOMAIN,
         timeout_s: float = 30.0,
+        call_id: str = "",
     ) -> None:
+        """`call_id` is that of the only call, when another run is to have the same."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._calls = calls
@@ -66,6 +68,7 @@ class Sipp:
         command += ["-mi", HOST, "-mp", str(free_range(4)), *(["-rtp_echo"] if echo else [])]
         # the edge wants credentials made for the Request-URI; SIPp would take the address that it sends to
         command += ["-auth_uri", auth_uri]
+        command += ["-cid_str", call_id] if call_id else []
         command += ["-m", str(calls), "-r", str(rate), "-l", str(limit), "-nostdin"]
         command += ["-timeout", f"{timeout_s:g}s", "-timeout_error", "-trace_stat", "-stf", "stat.csv", "-fd", "1"]
         command += ["-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nomad.edge.calls import thaw
 from nomad.sip.headers import NameAddr
-from nomad.sip.message import Response
+from nomad.sip.message import Response, parse_message
 from tests.harness.peers import DOMAIN, SDP, Phone, dialog_of_callee, dialog_of_caller
 from tests.harness.rig import Rig, on_rig
 
@@ -174,3 +175,35 @@ async def test_a_message_to_a_gruu_reaches_that_phone_and_nothing_else_goes_ther
     await desk.quiet()
     await soft.quiet()
     await rig.pbx.quiet()
+
+
+@on_rig()
+async def test_after_a_crash_each_end_of_a_call_between_phones_is_still_known(rig: Rig) -> None:
+    bob, caller = rig.phone("bob"), rig.phone("alice")
+    public, _ = gruus(await register(bob, "1"), "1")
+    sent = await caller.invite("", uri=public)
+    invite = await bob.request("INVITE")
+    answered = bob.reply(invite, 200, body=SDP)
+    answer = await caller.response(200)
+    far = dialog_of_callee(invite, answered)
+    await rig.stop()
+    after = Rig(rig.options, survivors=rig)
+    after.start()
+    for stored in await after.live_calls.load():
+        after.calls.restore(thaw(stored), now=after.clock.wall(), latest_end=after.clock.wall() + 3600)
+    # the ACK died with the old process: the answer comes again, what it asserts goes no further
+    again = parse_message(answered.encode())
+    again.add("p-asserted-identity", "<sip:boss@x>")
+    again.add("x-again", "else it would be a copy to the byte")
+    bob.send(again)
+    repeated = await caller.response(200)
+    assert not repeated.has("p-asserted-identity")
+    caller.send(dialog_of_caller(sent, answer).request("ACK", caller.via()))
+    await bob.request("ACK")
+    bob.move(("203.0.113.77", 5060))
+    bob.send(bye := far.request("BYE", bob.via()))
+    bob.send(bob.answer_challenge(bye, await bob.response(407)))
+    caller.reply(await caller.request("BYE"), 200)
+    await bob.response(200)
+    assert after.calls.live == 0
+    await after.stop()

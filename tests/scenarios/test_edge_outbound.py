@@ -180,3 +180,13 @@ async def test_keepalives_are_expected_again_after_a_restart(rig: Rig) -> None:
     await ping(phone, 5)
     assert [len((await again.locations.get(user)).bindings) for user in ("alice", "bob")] == [1, 0]
     await again.stop()
+
+
+@on_rig()
+async def test_nothing_is_kept_of_flows_whose_end_nobody_tells(rig: Rig) -> None:
+    phone = rig.phone("bob")
+    for port in range(20):
+        phone.move(("198.51.100.9", 20_000 + port))
+        await register(phone, supported="path")  # with a reg-id, but manages no flows
+    assert len((await rig.locations.get("bob")).bindings) == 1
+    assert rig.registrar._flows._users == {}

@@ -102,3 +102,19 @@ async def test_a_store_that_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCa
         await snapshot.flush()
     await snapshot.close()
     assert "1 registrations are not saved" in caplog.text
+
+
+async def test_what_comes_back_is_held_once(database: Database) -> None:
+    snapshot = RegistrationSnapshot(database)
+    for number in (1, 2):
+        snapshot.note(registration(f"user{number}", number))
+    await snapshot.flush()
+    one, two = await snapshot.load(1500.0)
+    (first,), (second,) = one.bindings, two.bindings
+    assert one.grant is not None
+    assert two.grant is not None
+    assert first.user_agent is second.user_agent
+    assert first.flow.local is second.flow.local
+    assert one.grant.groups is two.grant.groups
+    assert one.user is one.grant.user
+    assert one.addresses[0] is one.grant.addresses[0]
