@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -41,10 +42,10 @@ class OrderedEdge(Edge):
     ) -> Reply:
         """By radclient; the kind of the reply is "" when none came.
 
-        Dated: one without a date whose identifier comes again by chance is taken for a replay, rightly.
+        Dated and marked: one whose octets come again by chance is taken for a replay, rightly.
         """
         server = f"{HOST}:{port or self.order_port}"
-        attributes = {"Event-Timestamp": f"{int(time.time())}", **attributes}
+        attributes = {"Event-Timestamp": f"{int(time.time())}", "Proxy-State": f"0x{token_hex(8)}", **attributes}
         return radclient(server, kind, attributes, secret=secret, dictionary=self.folder, timeout_s=1.0)
 
     def counted(self, result: str) -> float:
