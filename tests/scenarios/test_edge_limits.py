@@ -107,8 +107,8 @@ async def test_hangup_by_an_admin(rig: Rig) -> None:
     assert await rig.console.calls() == []
 
 
-@on_rig()
-async def test_hangup_while_ringing(rig: Rig) -> None:
+async def hang_up_while_ringing(rig: Rig) -> None:
+    """An admin ends a call that nobody has answered yet."""
     phone = rig.phone("alice")
     sent = await phone.invite("1000")
     invite = await rig.pbx.request("INVITE")
@@ -118,6 +118,11 @@ async def test_hangup_while_ringing(rig: Rig) -> None:
     rig.pbx.reply(await rig.pbx.request("CANCEL"), 200)
     rig.pbx.reply(invite, 487)
     phone.ack(sent, await phone.response(487))
+
+
+@on_rig()
+async def test_hangup_while_ringing(rig: Rig) -> None:
+    await hang_up_while_ringing(rig)
 
 
 @on_rig()
@@ -327,15 +332,7 @@ async def test_refused_attempts_are_accounted_when_asked_for(rig: Rig) -> None:
 
 @on_rig(accounting=Accounting(refused=True))
 async def test_a_call_that_is_ended_while_it_rings_says_by_whom(rig: Rig) -> None:
-    phone = rig.phone("alice")
-    sent = await phone.invite("1000")
-    invite = await rig.pbx.request("INVITE")
-    rig.pbx.reply(invite, 180)
-    await phone.response(180)
-    assert await rig.console.hangup(rig.call().id)
-    rig.pbx.reply(await rig.pbx.request("CANCEL"), 200)
-    rig.pbx.reply(invite, 487)
-    phone.ack(sent, await phone.response(487))
+    await hang_up_while_ringing(rig)
     await asyncio.sleep(1)
     (stop,) = rig.sink.received
     told = dict(stop.attributes)

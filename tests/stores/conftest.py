@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from nomad.stores.database import Database
+from nomad.stores.spool import SqliteSpool
 from tests.harness import postgres
 from tests.harness.debian import ROOT, require
 
@@ -45,6 +46,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> AsyncIterator[SqliteSpool]:
+    spool = SqliteSpool(tmp_path / "spool.db")
+    await spool.open()
+    yield spool
+    await spool.close()
 
 
 @pytest.fixture

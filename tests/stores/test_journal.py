@@ -19,14 +19,6 @@ from tests.stores.contract import CallContract, CdrContract
 from tests.stores.samples import cdr, live, record
 
 
-@pytest.fixture
-async def spool(tmp_path: Path) -> AsyncIterator[SqliteSpool]:
-    spool = SqliteSpool(tmp_path / "spool.db")
-    await spool.open()
-    yield spool
-    await spool.close()
-
-
 class TestJournalCalls(CallContract):
     @pytest.fixture
     def store(self, spool: SqliteSpool) -> JournalCalls:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,6 @@ from nomad.stores.encoding import unpack_record
 from nomad.stores.spool import SqliteSpool
 from tests.stores.contract import SpoolContract
 from tests.stores.samples import record
-
-
-@pytest.fixture
-async def spool(tmp_path: Path) -> AsyncIterator[SqliteSpool]:
-    spool = SqliteSpool(tmp_path / "spool.db")
-    await spool.open()
-    yield spool
-    await spool.close()
 
 
 class TestSqliteSpool(SpoolContract):
