@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,37 +50,39 @@ def _chain(part: Mapping[str, Any], axes: Sequence[Any]) -> None:
 def _delay(part: Mapping[str, Any], axes: Sequence[Any]) -> None:
     """Clean rate over RADIUS delay."""
     for scenario, plot in zip(("register", "call"), axes, strict=True):
-        lines: dict[str, list[tuple[float, float]]] = {}
-        for name, each in part.items():
-            if name.startswith(f"{scenario}, "):
-                delay_ms = float(name.split()[1])
-                for edge, rate in each["clean_per_s"].items():
-                    lines.setdefault(edge, []).append((delay_ms, rate))
-        for edge, points in lines.items():
-            plot.plot(*zip(*sorted(points), strict=True), marker="o", label=edge)
+        _over_delay(plot, part, scenario, lambda each: each["clean_per_s"].items())
         plot.set_title(f"Clean {'registrations' if scenario == 'register' else 'calls'} per second")
-        _finish(plot, "RADIUS delay, ms")
 
 
 def _latency(part: Mapping[str, Any], axes: Sequence[Any]) -> None:
     """p50 and p99 over RADIUS delay."""
+
+    def waits(each: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+        for percentile in ("p50", "p99"):
+            for edge, found in each[f"{percentile}_ms"].items():
+                yield f"{edge}, {percentile}", found["median"]
+
     for scenario, plot in zip(("register", "call"), axes, strict=True):
-        lines: dict[str, list[tuple[float, float]]] = {}
-        for name, each in part.items():
-            if name.startswith(f"{scenario}, "):
-                for percentile in ("p50", "p99"):
-                    for edge, waits in each[f"{percentile}_ms"].items():
-                        point = (float(name.split()[1]), waits["median"])
-                        lines.setdefault(f"{edge}, {percentile}", []).append(point)
-        for name, points in lines.items():
-            style = "--" if name.endswith("p99") else "-"
-            plot.plot(*zip(*sorted(points), strict=True), style, marker="o", label=name)
+        _over_delay(plot, part, scenario, waits)
         plot.set_title(f"{'Registration' if scenario == 'register' else 'Call set-up'} at half load, ms")
-        _finish(plot, "RADIUS delay, ms")
 
 
-def _finish(plot: Any, label: str) -> None:
-    plot.set_xlabel(label)
+def _over_delay(
+    plot: Any,
+    part: Mapping[str, Any],
+    scenario: str,
+    figures: Callable[[Mapping[str, Any]], Iterable[tuple[str, float]]],
+) -> None:
+    """One line for each name that `figures` gives with a value; p99 is dashed."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, each in part.items():
+        if name.startswith(f"{scenario}, "):
+            delay_ms = float(name.split()[1])
+            for line, value in figures(each):
+                lines.setdefault(line, []).append((delay_ms, value))
+    for name, points in lines.items():
+        plot.plot(*zip(*sorted(points), strict=True), "--" if name.endswith("p99") else "-", marker="o", label=name)
+    plot.set_xlabel("RADIUS delay, ms")
     plot.set_yscale("log")
     plot.grid(visible=True, which="both", alpha=0.3)
     if plot.lines:  # a quick run measures no calls
