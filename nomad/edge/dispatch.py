@@ -344,7 +344,7 @@ class Dispatcher:
         """A 2xx to an INVITE of an earlier process, sent again because the ACK died with that one (RFC 6026 7.2)."""
         try:
             caller = self._parts.calls.caller_of(response, flow)
-            if caller is not None:
+            if caller is not None and response.has_more("via"):
                 side = PHONE if self.trunks.of(flow) is None else PBX
                 self._parts.switchboard.carry_answer(response, caller, side=side)
         except SipError as error:

@@ -55,6 +55,10 @@ class HeaderLines:
         """Whether there is such a line."""
         return name in self._names
 
+    def has_more(self, name: str) -> bool:
+        """Whether a list has a second element."""
+        return name in self._names and (self._names.count(name) > 1 or bool(self._first_element(name)[2]))
+
     def set(self, name: str, value: str) -> None:
         """Put this value into the first line of that name and drop the others; append a line when there is none."""
         line = format_line(name, value)

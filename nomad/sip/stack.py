@@ -11,6 +11,7 @@ from typing import Final
 
 from nomad.sip.build import ack_for, cancel_for, response_to
 from nomad.sip.dialog import stateless_tag
+from nomad.sip.errors import SipError
 from nomad.sip.events import (
     AckArrived,
     AckMissing,
@@ -293,6 +294,8 @@ class Stack:
         if transaction is None:
             self._events.append(StrayResponse(response, flow))
             return
+        if transaction.relayed and not response.has_more("via"):
+            raise SipError("via", "Via of who asked is missing", header="Via")  # RFC 3261 16.7 step 3
         row = transaction.machine.table.get((transaction.state, _response_input(response.status)))
         if row is None:
             return

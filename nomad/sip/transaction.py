@@ -247,6 +247,7 @@ class ClientTransaction:
         "key",
         "machine",
         "pause",
+        "relayed",
         "reliable",
         "request",
         "sent",
@@ -259,6 +260,7 @@ class ClientTransaction:
         self.flow = flow
         self.machine = machine
         self.request: Request | None = request  # an INVITE, as long as an ACK or a CANCEL may have to be made of it
+        self.relayed = request.has_more("via")  # of somebody else: answers must name him, too
         self.reliable = flow.reliable
         self.state = machine.initial
         self.sent = b""  # the request, later the ACK

@@ -166,6 +166,7 @@ def test_requests_outside_of_calls(script: list[tuple[str, tuple[str, str, list[
 )
 @example([(False, "INVITE", [("set", "contact", "70")], b"", 200), (True, "INVITE", [], b"", 200)])
 @example([(True, "INVITE", [("set", "contact", "70")], b"", 200), (False, "INVITE", [], b"", 200)])
+@example([(True, "INVITE", [("remove", "via", ""), ("set", "via", "SIP/2.0/UDP x")], SDP, 200)])
 def test_requests_and_answers_within_a_call(script: list[tuple[bool, str, list[Edit], bytes, int]]) -> None:
     async def scenario(rig: Rig) -> None:
         phone = rig.phone("alice")

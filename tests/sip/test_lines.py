@@ -79,6 +79,14 @@ def test_lines_without_any_element_are_passed_over() -> None:
     assert lines.pop_first("via") is None
 
 
+@pytest.mark.parametrize(
+    ("values", "more"), [([], False), (["a"], False), (["a, b"], True), (["a", "b"], True), (['"a,b"'], False)]
+)
+def test_has_more(values: list[str], more: bool) -> None:
+    lines = header(*(("via", value) for value in values))
+    assert lines.has_more("via") is more
+
+
 def test_replace_first() -> None:
     lines = header(("to", "x"), ("via", "a, b"))
     lines.replace_first("via", "z;received=1")

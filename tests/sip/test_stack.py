@@ -48,6 +48,22 @@ def test_a_response_finds_its_request_by_branch_and_cseq_method() -> None:
     assert bench.stack.take_events() == [StrayResponse(other, UDP), StrayResponse(stray, UDP)]
 
 
+def test_a_response_that_no_longer_names_who_asked_is_refused_and_changes_nothing() -> None:
+    bench = Bench("INVITE")
+    bench.request.prepend("via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK-ours")
+    bench.stack.request(bench.request, UDP, 0.0)
+    bench.output()
+    whole = make_response(bench.request, 200)
+    short = make_response(bench.request, 200)
+    short.pop_first("via")
+    short.set("via", whole.get("via") or "")
+    with pytest.raises(SipError, match="Via of who asked"):
+        bench.receive(short)
+    assert not bench.stack.take_events()
+    bench.receive(whole)
+    assert [type(each) for each in bench.stack.take_events()] == [ResponseArrived]
+
+
 def test_a_branch_serves_one_request() -> None:
     bench = Bench()
     bench.send()
