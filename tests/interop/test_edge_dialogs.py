@@ -135,7 +135,7 @@ def test_linphone_knows_its_call(edge: Edge, asterisk: Asterisk, tmp_path: Path)
     phone = Linphone(tmp_path / "linphone")
     try:
         phone.register(f"sip:{ALICE.login}@{DOMAIN}", f"sip:{edge.address}", ALICE.password)
-        wait_until(lambda: edge.get("/api/v1/registrations")["registrations"], timeout_s=10, what="linphone registered")
+        phone.wait("to [LinphoneRegistrationOk]")
         phone.call(f"sip:2001@{DOMAIN}")
         wait_until(lambda: edge.metric("nomad_calls_active") == 1, timeout_s=10, what="its call")
         asked = re.compile(r"CSeq: 0 OPTIONS")
