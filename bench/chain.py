@@ -57,7 +57,7 @@ def measure(setting: Setting) -> Result:
             setting.say(f"warming up {chain.name}")
             for load in (Load("register", 100, 1), Load("call", 50, 1)):
                 chain.run(setting, load, settle_s=0.1)
-        for load in setting.loads():
+        for load in (*setting.loads(), *setting.busy_loads()):
             _alternate(setting, chains, load)
         if not setting.quick:
             _messages(setting, chains)
@@ -85,15 +85,15 @@ def _alternate(setting: Setting, chains: list[Chain], load: Load) -> None:
             run = chain.run(setting, load)
             if not run.ok:
                 raise RuntimeError(f"{chain.name}: no {load.scenario} succeeds")
-            chain.runs.setdefault(load.scenario, []).append(run)
+            chain.runs.setdefault(load.name, []).append(run)
             busy_s[chain.name] += time.monotonic() - begin
     if setting.quick:
         return
     setting.say("waiting until every transaction is forgotten")
     time.sleep(FORGOTTEN_S)
     for chain in chains:
-        done = {load.scenario: sum(run.ok for run in chain.runs[load.scenario])}
-        chain.whole_us[load.scenario] = wholes[chain.name].per_operation_us(done, busy_s[chain.name])
+        done = {load.name: sum(run.ok for run in chain.runs[load.name])}
+        chain.whole_us[load.name] = wholes[chain.name].per_operation_us(done, busy_s[chain.name])
 
 
 def _warm(setting: Setting, peer: Chain, slapd: Slapd, pbx: Pbx) -> Result:
@@ -130,13 +130,13 @@ def _result(chains: list[Chain]) -> Result:
     result: Result = {
         chain.name: {
             **{
-                scenario: {
+                load: {
                     "cpu_us": per_group(runs),
-                    "edge_whole_us": round(chain.whole_us.get(scenario, {}).get("edge", 0.0), 1) or None,
+                    "edge_whole_us": round(chain.whole_us.get(load, {}).get("edge", 0.0), 1) or None,
                     "calibration_us": spread(run.calibration_us for run in runs),
                     "runs": [run.summary() for run in runs],
                 }
-                for scenario, runs in chain.runs.items()
+                for load, runs in chain.runs.items()
             },
             **({"in_dialog_message_us": spread(chain.message_us)} if chain.message_us else {}),
             **({"repeated_register_us": spread(chain.repetition_us)} if chain.repetition_us else {}),
@@ -145,18 +145,18 @@ def _result(chains: list[Chain]) -> Result:
     }
     peer, mixed, ours = chains
     result["ratios"] = {
-        scenario: {
-            "edge (both with freeradius)": _ratio(mixed, peer, scenario, "edge"),
-            "embedded server / freeradius": _ratio(ours, peer, scenario, "radius"),
-            "chain, ours with freeradius": _ratio(mixed, peer, scenario, "chain"),
-            "chain, ours with the embedded server": _ratio(ours, peer, scenario, "chain"),
+        load: {
+            "edge (both with freeradius)": _ratio(mixed, peer, load, "edge"),
+            "embedded server / freeradius": _ratio(ours, peer, load, "radius"),
+            "chain, ours with freeradius": _ratio(mixed, peer, load, "chain"),
+            "chain, ours with the embedded server": _ratio(ours, peer, load, "chain"),
         }
-        for scenario in peer.runs
+        for load in peer.runs
     }
     return result
 
 
-def _ratio(one: Chain, other: Chain, scenario: str, group: str) -> dict[str, float]:
+def _ratio(one: Chain, other: Chain, load: str, group: str) -> dict[str, float]:
     """Turn by turn, because both turns of a pair saw the same machine."""
-    pairs = zip(one.runs[scenario], other.runs[scenario], strict=True)
+    pairs = zip(one.runs[load], other.runs[load], strict=True)
     return spread(mine.cpu_us[group] / theirs.cpu_us[group] for mine, theirs in pairs)

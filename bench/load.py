@@ -26,13 +26,19 @@ REGISTRATION, SET_UP, HANG_UP = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to offer. `infos`: messages within each call."""
+    """What to offer. `infos`: messages within each call. `busy`: at about half of what an edge carries."""
 
     scenario: str
     rate: float
     seconds: float
     hold_s: float = 0.0
     infos: int = 0
+    busy: bool = False
+
+    @property
+    def name(self) -> str:
+        """What results are kept under."""
+        return f"{self.scenario}, busy" if self.busy else self.scenario
 
 
 @dataclass(slots=True)

@@ -40,6 +40,10 @@ class Setting:
         seconds = 2.0 if self.quick else 8.0
         return Load("register", 250, seconds), Load("call", 100, seconds)
 
+    def busy_loads(self) -> Sequence[Load]:
+        """The same nearer to what an edge can carry, where processors and caches are warm; nobody registers twice."""
+        return () if self.quick else (Load("register", 1000, 5.0, busy=True), Load("call", 200, 8.0, busy=True))
+
     def say(self, text: str) -> None:
         """One line for who waits."""
         self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {text}")
