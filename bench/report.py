@@ -84,7 +84,7 @@ def _alone(part: Mapping[str, Any]) -> Table:
         target, calibration = f"{each['target_us']:.0f}", each["calibration_us"]
         table.add_row(scenario, _of(cpu["edge"]), _of(cpu["radius"]), target, _of(calibration))
     relayed, repeated = part["relayed_in_dialog"], part["repetition_absorbed"]
-    table.add_row("message relayed within a call", f"{relayed['cpu_us']:.0f}", "", f"{relayed['target_us']:.0f}", "")
+    table.add_row("message relayed within a call", _of(relayed["cpu_us"]), "", f"{relayed['target_us']:.0f}", "")
     table.add_row("repetition absorbed", _of(repeated["cpu_us"]), "", f"{repeated['target_us']:.0f}", "")
     return table
 
