@@ -232,6 +232,19 @@ class CallTable:
         """How many of them the user's phone sent on."""
         return sum(call.forwarded and call.user == user for call in self)
 
+    def join(self, one: Grant, other: str, extension: str) -> bool:
+        """Whether a call between two people is in progress, by the edge alone or through a PBX."""
+        for call in self:
+            if call.user == one.user:
+                if (extension and call.number == extension) or any(leg.user == other for leg in call.callees.values()):
+                    return True
+            elif call.user == other and (
+                (one.extension and call.number == one.extension)
+                or any(leg.user == one.user for leg in call.callees.values())
+            ):
+                return True
+        return False
+
     def __iter__(self) -> Iterator[Call]:
         return (call for call in tuple(self._calls.values()) if call.state is not CallState.ENDED)
 

@@ -232,19 +232,22 @@ class Dispatcher:
         request, notices = incoming.request, self._parts.notices
         method = request.method
         notices.check_rate(identity.user)
-        if method in ("SUBSCRIBE", "PUBLISH") and identity.owns(request.uri):
+        phone = await self._parts.parties.phone_of(request.uri) if method != "PUBLISH" else None
+        if phone is None and method in ("SUBSCRIBE", "PUBLISH") and identity.owns(request.uri):
             number = identity.grant.extension or request.uri.unescaped_user
         elif method == "PUBLISH":
             raise Reject(403, "This address is not yours", rule="address", why=request.uri.address)
         else:
-            phone = await self._parts.parties.phone_of(request.uri)
             number = await self._parts.parties.number_of(request.uri, phone)
-            self._judge.notice(incoming, identity, number, ruleset)
-            if phone is not None:
-                await notices.to_phone(incoming, relay, identity, phone)
-                return
+            if phone is None or phone.user != identity.user:
+                self._judge.notice(incoming, identity, number, ruleset)
         if method == "REFER":
+            if phone is not None:
+                self._judge.reach(identity, phone)
             await self._judge.transfer(incoming, identity, ruleset)
+        if phone is not None:
+            await notices.to_phone(incoming, relay, identity, phone)
+            return
         await notices.to_pbx(incoming, relay, identity, number=number, trunk=self.trunks.for_number(number))
 
     async def _from_pbx(self, incoming: Incoming, relay: Relay) -> None:
@@ -288,9 +291,10 @@ class Dispatcher:
 
     async def _within_subscription(self, incoming: Incoming, relay: Relay, way: Way) -> None:
         subscription = way.subscription
-        if await self._check_sender(incoming, way.sender, subscription.user, of=f"subscription {subscription.id}"):
+        of = f"subscription {subscription.id}"
+        if await self._check_sender(incoming, way.sender, way.user_of(way.sender), of=of):
             self._parts.notices.moved(subscription)
-        await self._parts.parties.follow(way.receiver, subscription.user)
+        await self._parts.parties.follow(way.receiver, way.user_of(way.receiver))
         await self._parts.notices.carry(incoming, relay, way)
 
     # -- steps ---------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from nomad.ports import Binding, LocationStore, Registration
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.uri import Uri
 
-GRUU = "gruu"  # option tag (RFC 5627 8.1)
-GR = "gr"  # URI parameter (RFC 5627 8.2)
+GRUU = "gruu"  # option tag (RFC 5627 11.3)
+GR = "gr"  # URI parameter (RFC 5627 11.2)
 TEMPORARY = "tgruu."
 URN = "<urn:"
 SALT_BYTES = 12

@@ -25,7 +25,7 @@ from nomad.edge.trunks import Trunks
 from nomad.edge.usage import NOTHING, Usage
 from nomad.edge.warden import Warden
 from nomad.metrics import Metrics
-from nomad.ports import Countries, Grant
+from nomad.ports import Countries, Grant, Registration
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.headers import NameAddr
@@ -161,6 +161,15 @@ class Judge:
         if not verdict.allowed:
             raise self._policy_refusal(verdict)
         return verdict
+
+    def reach(self, identity: Identity, phone: Registration) -> None:
+        """Raises `Reject` when a person may not ask this phone to call: it is another's, and the two do not talk.
+
+        The phone would call as its own person, at whose cost: only who is in a call with one transfers it (RFC 5589 6).
+        """
+        if phone.user != identity.user and not self._parts.calls.join(identity.grant, phone.user, phone.extension):
+            why = f"{identity.user} and {phone.user}"
+            raise Reject(403, "You are in no call with this person", rule="transfer", why=why)
 
     async def transfer(
         self, incoming: Incoming, identity: Identity, ruleset: Ruleset, *, party: Leg | None = None

@@ -1,13 +1,14 @@
 """Requests outside of calls, carried: SUBSCRIBE, NOTIFY, PUBLISH, MESSAGE and REFER (RFC 6665, 3903, 3428, 3515).
 
-Who may ask for what was decided before (`dispatch.py`). From a person to a PBX, from a PBX to all phones of a person,
-and within the dialogs of subscriptions. A live subscription is stored, so that news still comes after a crash.
+Who may ask for what was decided before (`dispatch.py`). From a person to a PBX or to the one phone that a GRUU names,
+from a PBX to all phones of a person, and within the dialogs of subscriptions. A live subscription is stored, so that
+news still comes after a crash.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay, Retry
 from nomad.edge.sides import Incoming, Sides, beyond_us, calling_leg, guard_identity, new_target, remote_target
 from nomad.edge.subscriptions import ID_PREFIX, Subscription, Subscriptions, Way, freeze, learn, seconds_left
 from nomad.edge.trunks import Trunk
-from nomad.ports import CallStore, Registration, Unavailable
+from nomad.ports import Binding, CallStore, Registration, Unavailable
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
 from nomad.sip.message import Request, Response
@@ -111,29 +112,42 @@ class Notices:
         bindings = targets(registration.bindings, self._clock.wall())
         if not bindings:
             raise Reject(480, "Nobody is registered at this extension", rule="unregistered", why=registration.user)
-        subscription = self._open(incoming, PBX, registration.user)
-        token = subscription.id if subscription is not None else ""
         count = len(bindings)
+
+        def make(binding: Binding, token: str) -> Branch:
+            return self._parts.sides.to_phone(incoming, binding, token=token, branches=count)
+
+        await self._fork(incoming, relay, bindings, make, self._open(incoming, PBX, registration.user))
+
+    async def to_phone(self, incoming: Incoming, relay: Relay, identity: Identity, registration: Registration) -> None:
+        """Forward a person's request to the one phone that it names by a GRUU (RFC 5627)."""
+        bindings = targets(registration.bindings, self._clock.wall())
+        user, count = registration.user, len(bindings)
+
+        def make(binding: Binding, token: str) -> Branch:
+            to_phone = self._parts.sides.phone_to_phone
+            return to_phone(incoming, identity.grant, binding, user=user, token=token, branches=count)
+
+        await self._fork(incoming, relay, bindings, make, self._open(incoming, PHONE, identity.user, far_user=user))
+
+    async def _fork(
+        self,
+        incoming: Incoming,
+        relay: Relay,
+        bindings: Sequence[Binding],
+        make: Callable[[Binding, str], Branch],
+        subscription: Subscription | None,
+    ) -> None:
+        """Forward a request to phones; `make` gives what one gets, with a Record-Route that names the subscription."""
+        token = subscription.id if subscription is not None else ""
         try:
-            branches = [self._parts.sides.to_phone(incoming, each, token=token, branches=count) for each in bindings]
+            branches = [make(binding, token) for binding in bindings]
         except BaseException:
             self._end(subscription)
             raise
         if subscription is not None:
             subscription.far_flows = tuple(branch.flow for branch in branches)
         await self._relay(incoming, relay, branches, subscription)
-
-    async def to_phone(self, incoming: Incoming, relay: Relay, identity: Identity, registration: Registration) -> None:
-        """Forward a person's MESSAGE to the one phone that it names by a GRUU (RFC 5627); nothing else goes there."""
-        if incoming.request.method != "MESSAGE":
-            raise Reject(405, headers=(("Allow", "INVITE, MESSAGE"),), rule="method", why="to a phone of a person")
-        to_phone = self._parts.sides.phone_to_phone
-        bindings = targets(registration.bindings, self._clock.wall())
-        branches = [
-            to_phone(incoming, identity.grant, each, user=registration.user, branches=len(bindings))
-            for each in bindings
-        ]
-        await self._relay(incoming, relay, branches, None)
 
     async def _relay(
         self,
@@ -161,7 +175,7 @@ class Notices:
                 # Unanswered too: who asked has given up by now (RFC 4320), and asks anew
                 self._end(subscription if subscription is not None and not subscription.notifiers else None)
 
-    def _open(self, incoming: Incoming, side: str, user: str) -> Subscription | None:
+    def _open(self, incoming: Incoming, side: str, user: str, *, far_user: str = "") -> Subscription | None:
         request = incoming.request
         if request.method not in OPENING:
             return None
@@ -173,7 +187,8 @@ class Notices:
             user=user,
             event=(request.get("event") or "refer").partition(";")[0].strip(" \t"),
             subscriber=leg,
-            far_side=PBX if side == PHONE else PHONE,
+            far_side=PBX if side == PHONE and not far_user else PHONE,
+            far_user=far_user,
         )
         self._parts.subscriptions.open(subscription, self._clock.wall(), by_person=side == PHONE)
         return subscription
@@ -181,7 +196,7 @@ class Notices:
     def _accepted(self, subscription: Subscription, request: Request, response: Response, branch: Branch) -> None:
         """A 2xx makes the dialog, unless a NOTIFY was faster, and says how long it lasts."""
         tag = response.to.tag
-        leg = subscription.notifiers.get(tag) or Leg(branch.side, branch.flow, tag)
+        leg = subscription.notifiers.get(tag) or Leg(branch.side, branch.flow, tag, user=branch.user)
         leg.party = response.get("to") or ""
         leg.refresh(new_target(response, leg.contact))
         leg.routes, subscription.subscriber.routes = beyond_us(response, subscription.id)
@@ -249,7 +264,7 @@ class Notices:
 
     def drop(self, user: str) -> int:
         """Forget every subscription of a person, who is let in no more; its next news gets 481."""
-        found = [each for each in self._parts.subscriptions if each.user == user]
+        found = [each for each in self._parts.subscriptions if user in (each.user, each.far_user)]
         for subscription in found:
             self._end(subscription)
         return len(found)

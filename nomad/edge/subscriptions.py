@@ -40,6 +40,7 @@ class Subscription:
     subscriber: Leg
     far_side: str  # phone or pbx: where its notifiers are
     far_flows: tuple[Flow, ...] = ()  # where it was sent
+    far_user: str = ""  # whose phone that is, when a person asked another's phone
     notifiers: dict[str, Leg] = field(default_factory=dict)
     ends_at: float = 0.0
 
@@ -51,6 +52,10 @@ class Way:
     subscription: Subscription
     sender: Leg
     receiver: Leg
+
+    def user_of(self, leg: Leg) -> str:
+        """Whose phone a side is."""
+        return leg.user or self.subscription.user
 
 
 class Subscriptions:
@@ -158,7 +163,7 @@ class Subscriptions:
                     return Way(each, known, each.subscriber)
                 if request.method == "NOTIFY" and each.far_flows and len(each.notifiers) < MAX_NOTIFIERS:
                     path = flow if flow in each.far_flows else each.far_flows[0]
-                    return Way(each, Leg(each.far_side, path, from_tag), each.subscriber)
+                    return Way(each, Leg(each.far_side, path, from_tag, user=each.far_user), each.subscriber)
         return None
 
     def _add(self, subscription: Subscription) -> None:

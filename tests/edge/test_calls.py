@@ -225,3 +225,20 @@ def test_calls_that_belong_together() -> None:
     assert table.family(request("x", "", call_id="new@phone")) == "c1"  # the family, not the nearest
     assert thaw(freeze(third, 0.0)).multi == "c1"
     assert first.multi == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "callee", "joined"),
+    [("1002", "", True), ("1003", "", False), ("", "bob", True), ("", "carol", False)],
+)
+def test_who_talks_to_whom(number: str, callee: str, joined: bool) -> None:
+    table = CallTable()
+    made = call(number=number)
+    table.open(made)
+    made.callees["to"] = Leg("phone", PHONE, "to", user=callee)
+    alice, bob = Grant("alice", extension="1001"), Grant("bob", extension="1002")
+    assert table.join(alice, "bob", "1002") is joined
+    assert table.join(bob, "alice", "1001") is joined
+    assert not table.join(alice, "dave", "")
+    table.end(made, at=1001.0)
+    assert not table.join(alice, "bob", "1002")

@@ -173,3 +173,13 @@ def test_frozen_subscription_thaws_with_every_field(name: str) -> None:
 def test_data_of_another_version_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         thaw(LiveCall("sub-1", "id", data, 0.0))
+
+
+def test_each_side_has_its_person() -> None:
+    subscriptions, made = table(), subscription()
+    made.far_side, made.far_user, made.notifiers = "phone", "bob", {}
+    subscriptions.open(made, NOW, by_person=True)
+    news = subscriptions.find(request("new", "from"), SIDE, None)
+    assert news is not None
+    assert (news.user_of(news.sender), news.user_of(news.receiver)) == ("bob", "alice")
+    assert thaw(freeze(made, NOW)).far_user == "bob"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from nomad.edge.calls import thaw
+from nomad.edge.policy.compiler import compile_policy
+from nomad.edge.subscriptions import thaw as thaw_subscription
 from nomad.sip.headers import NameAddr
-from nomad.sip.message import Response, parse_message
-from tests.harness.peers import DOMAIN, SDP, Phone, dialog_of_callee, dialog_of_caller
+from nomad.sip.message import Request, Response, parse_message
+from tests.harness.peers import DOMAIN, SDP, Dialog, Phone, dialog_of_callee, dialog_of_caller
 from tests.harness.rig import Rig, on_rig
 
 
@@ -161,17 +165,15 @@ async def test_the_first_ack_reaches_a_phone_that_answered_with_a_gruu(rig: Rig)
 
 
 @on_rig()
-async def test_a_message_to_a_gruu_reaches_that_phone_and_nothing_else_goes_there(rig: Rig) -> None:
+async def test_a_message_to_a_gruu_reaches_that_phone_only(rig: Rig) -> None:
     desk, soft, caller = rig.phone("bob"), rig.phone("bob"), rig.phone("alice")
     await register(desk, "desk")
-    public, temporary = gruus(await register(soft, "soft"), "soft")
+    _, temporary = gruus(await register(soft, "soft"), "soft")
     await caller.login(caller.make("MESSAGE", temporary))
     message = await soft.request("MESSAGE")
     assert message.get_all("p-asserted-identity") == [f'"Alice" <sip:1001@{DOMAIN}>']
     soft.reply(message, 200)
     await caller.response(200)
-    await caller.login(caller.make("SUBSCRIBE", public, headers=[("event", "dialog")]))
-    await caller.response(405)
     await desk.quiet()
     await soft.quiet()
     await rig.pbx.quiet()
@@ -206,4 +208,170 @@ async def test_after_a_crash_each_end_of_a_call_between_phones_is_still_known(ri
     caller.reply(await caller.request("BYE"), 200)
     await bob.response(200)
     assert after.calls.live == 0
+    await after.stop()
+
+
+PROGRESS = [("event", "refer"), ("subscription-state", "active;expires=60")]
+DONE = [("event", "refer"), ("subscription-state", "terminated;reason=noresource")]
+
+
+async def notified(sender: Phone, receiver: Phone, dialog: Dialog, headers: list[tuple[str, str]]) -> None:
+    """News that arrives and is acknowledged."""
+    sender.send(dialog.request("NOTIFY", sender.via(), headers=headers))
+    receiver.reply(await receiver.request("NOTIFY"), 200)
+    await sender.response(200)
+
+
+async def talk(caller: Phone, callee: Phone, uri: str) -> tuple[Dialog, Dialog]:
+    """A call from one phone to another; the dialogs of both."""
+    sent = await caller.invite("", uri=uri)
+    invite = await callee.request("INVITE")
+    answered = callee.reply(invite, 200, body=SDP, tag=f"at-{callee.user}")
+    answer = await caller.response(200)
+    ends = dialog_of_caller(sent, answer), dialog_of_callee(invite, answered)
+    caller.send(ends[0].request("ACK", caller.via()))
+    await callee.request("ACK")
+    return ends
+
+
+def refer(phone: Phone, to: str, target: str) -> Request:
+    return phone.make("REFER", to, headers=[("refer-to", f"<{target}>"), ("referred-by", f"<sip:alice@{DOMAIN}>")])
+
+
+@on_rig()
+async def test_attended_transfer_by_a_refer_to_a_gruu(rig: Rig) -> None:
+    alice, bob, carol = rig.phone("alice"), rig.phone("bob"), rig.phone("carol")
+    to_bob, _ = gruus(await register(bob, "b"), "b")
+    to_carol, _ = gruus(await register(carol, "c"), "c")
+    _, first = await talk(alice, bob, to_bob)
+    second, _ = await talk(alice, carol, to_carol)
+    local, remote = (value.rpartition("tag=")[2] for value in (second.local, second.remote))
+    replaces = f"{second.call_id};to-tag={remote};from-tag={local}"
+    escaped = replaces.replace(";", "%3B").replace("=", "%3D").replace("@", "%40")
+    sent = await alice.login(refer(alice, to_bob, f"{to_carol}?Replaces={escaped}"))
+    asked = await bob.request("REFER")
+    assert asked.uri_text == f"sip:bob@{bob.host}"
+    assert not asked.has("proxy-authorization")
+    assert asked.get_all("p-asserted-identity") == [f'"Alice" <sip:1001@{DOMAIN}>']
+    accepted = bob.reply(asked, 202, tag="refer")
+    answer = await alice.response(202)
+    news = dialog_of_callee(asked, accepted)
+    await notified(bob, alice, news, PROGRESS)
+    # bob's phone calls carol's in the place of alice's call: judged and accounted as his
+    made = await bob.invite("", uri=to_carol, headers=[("replaces", replaces)])
+    taken = await carol.request("INVITE")
+    assert taken.get("replaces") == replaces
+    carol.reply(taken, 200, body=SDP, tag="replaced")
+    bob.send(dialog_of_caller(made, await bob.response(200)).request("ACK", bob.via()))
+    await carol.request("ACK")
+    assert sorted(call.user for call in rig.calls) == ["alice", "alice", "bob"]
+    # bob moves meanwhile: the news are believed when he proves who he is, nobody else's
+    bob.move(("203.0.113.77", 5060))
+    for phone, status in ((carol, 403), (bob, 0)):
+        phone.send(notify := news.request("NOTIFY", phone.via(), headers=DONE))
+        phone.send(phone.answer_challenge(notify, await phone.response(407)))
+        if status:
+            await phone.response(status)
+    alice.reply(await alice.request("NOTIFY"), 200)
+    await bob.response(200)
+    assert len(rig.subscriptions) == 0
+    alice.send(dialog_of_caller(sent, answer).request("SUBSCRIBE", alice.via(), headers=[("event", "refer")]))
+    await alice.response(481)
+    bob.send(first.request("BYE", bob.via()))
+    await rig.pbx.quiet()
+
+
+@on_rig()
+async def test_who_may_have_a_phone_call(rig: Rig) -> None:
+    alice, other, bob = rig.phone("alice"), rig.phone("alice"), rig.phone("bob")
+    to_bob, _ = gruus(await register(bob, "b"), "b")
+    to_mine, _ = gruus(await register(other, "a"), "a")
+    await alice.login(refer(alice, to_bob, f"sip:1000@{DOMAIN}"))
+    assert (await alice.response(403)).reason == "You are in no call with this person"
+    assert 'nomad_sip_rejected_total{rule="transfer"} 1.0' in rig.metrics.render()[0].decode()
+    # one's own phone, for what the policy allows
+    await alice.login(refer(alice, to_mine, f"sip:0899123456@{DOMAIN}"))
+    await alice.response(403)
+    await alice.login(refer(alice, to_mine, f"sip:1000@{DOMAIN}"))
+    other.reply(await other.request("REFER"), 603)
+    await alice.response(603)
+    assert len(rig.subscriptions) == 0
+    # and that of somebody who talks to the person through the PBX
+    await alice.invite("1002")
+    rig.pbx.reply(await rig.pbx.request("INVITE"), 200, body=SDP)
+    await alice.response(200)
+    await alice.login(refer(alice, to_bob, f"sip:0899123456@{DOMAIN}"))
+    await alice.response(403)
+    await bob.quiet()
+    await alice.login(refer(alice, to_bob, f"sip:1000@{DOMAIN}"))
+    bob.reply(await bob.request("REFER"), 202)
+    await alice.response(202)
+    # bob hears of it that he is out: what comes within the dialog then is not carried
+    rig.console._drop("bob")
+    assert len(rig.subscriptions) == 0
+
+
+@on_rig()
+async def test_a_phone_watches_one_phone_of_another_person_and_one_of_its_own(rig: Rig) -> None:
+    desk, soft, mine, alice = rig.phone("bob"), rig.phone("bob"), rig.phone("alice"), rig.phone("alice")
+    await register(desk, "desk")
+    to_soft, _ = gruus(await register(soft, "soft"), "soft")
+    to_mine, _ = gruus(await register(mine, "mine"), "mine")
+    lamp = [("event", "dialog"), ("expires", "600")]
+    active = [("event", "dialog"), ("subscription-state", "active;expires=600")]
+    for uri, watched in ((to_soft, soft), (to_mine, mine)):
+        sent = await alice.login(alice.make("SUBSCRIBE", uri, headers=lamp))
+        subscribe = await watched.request("SUBSCRIBE")
+        accepted = watched.reply(subscribe, 200, headers=[("expires", "600")], tag=f"at-{watched.user}")
+        watcher = dialog_of_caller(sent, await alice.response(200))
+        news = dialog_of_callee(subscribe, accepted)
+        await notified(watched, alice, news, active)
+        alice.send(watcher.request("SUBSCRIBE", alice.via(), headers=[*lamp, ("p-asserted-identity", "<sip:boss@x>")]))
+        again = await watched.request("SUBSCRIBE")
+        assert not again.has("p-asserted-identity")
+        watched.reply(again, 200, headers=[("expires", "600")])
+        await alice.response(200)
+    assert len(rig.subscriptions) == 2
+    # the phone that is watched goes elsewhere and registers from there; its person says so by the next news
+    mine.move(("203.0.113.9", 40_000))
+    mine.send(notify := news.request("NOTIFY", mine.via(), headers=active))
+    mine.send(mine.answer_challenge(notify, await mine.response(407)))
+    alice.reply(await alice.request("NOTIFY"), 200)
+    await mine.response(200)
+    await desk.quiet()
+    await rig.pbx.quiet()
+
+
+@on_rig()
+async def test_the_policy_judges_whom_a_phone_may_watch(rig: Rig) -> None:
+    bob, alice = rig.phone("bob"), rig.phone("alice")
+    to_bob, _ = gruus(await register(bob, "b"), "b")
+    rig.dispatcher.ruleset = compile_policy("", "nobody may call")
+    await alice.login(alice.make("SUBSCRIBE", to_bob, headers=[("event", "dialog")]))
+    await alice.response(403)
+    await alice.login(alice.make("PUBLISH", to_bob, headers=[("event", "presence")]))
+    await alice.response(403)
+    await bob.quiet()
+
+
+@on_rig()
+async def test_news_of_a_phone_come_after_a_crash(rig: Rig) -> None:
+    bob, alice = rig.phone("bob"), rig.phone("alice")
+    to_bob, _ = gruus(await register(bob, "b"), "b")
+    await alice.login(alice.make("SUBSCRIBE", to_bob, headers=[("event", "dialog"), ("expires", "600")]))
+    subscribe = await bob.request("SUBSCRIBE")
+    accepted = bob.reply(subscribe, 200, headers=[("expires", "600")])
+    await alice.response(200)
+    await asyncio.sleep(1)
+    await rig.stop()
+    after = Rig(rig.options, survivors=rig)
+    after.start()
+    for stored in rig.live_calls.calls.values():
+        after.subscriptions.restore(thaw_subscription(stored))
+    bob.move(("203.0.113.77", 5060))
+    news = dialog_of_callee(subscribe, accepted)
+    bob.send(notify := news.request("NOTIFY", bob.via(), headers=PROGRESS))
+    bob.send(bob.answer_challenge(notify, await bob.response(407)))
+    alice.reply(await alice.request("NOTIFY"), 200)
+    await bob.response(200)
     await after.stop()
