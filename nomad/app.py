@@ -284,8 +284,8 @@ class Edge:
         self.spool = SqliteSpool(config.path(config.store.spool))
         await self.spool.open()
         self._closers.append(self.spool.close)
-        self._live_calls = JournalCalls(self.spool)
-        self.cdrs = CdrOutbox(self.spool, SqlCdrs(database), failed=self.metrics.store_failure)
+        self._live_calls = JournalCalls(self.spool.ledger)
+        self.cdrs = CdrOutbox(self.spool.ledger, SqlCdrs(database), failed=self.metrics.store_failure)
         await self.cdrs.open()
         self._closers.append(self.cdrs.close)
 

@@ -22,7 +22,7 @@ from nomad.ports import Grant, LiveCall, Reloaded, Target, Unavailable
 from nomad.sip.events import Flow
 from nomad.sip.uri import Uri
 from nomad.stores.journal import JournalCalls
-from nomad.stores.spool import SqliteSpool
+from nomad.stores.ledger import Ledger
 
 PEOPLE = """dn: uid=alice,dc=example
 objectClass: inetOrgPerson
@@ -150,7 +150,7 @@ async def test_subscription_of_an_earlier_process_is_there_again(path: Path) -> 
     now = time.time()
     leg = Leg("phone", Flow("udp", ("127.0.0.1", 5060), ("127.0.0.1", 9)), "from")
     kept = Subscription("sub-1", "id@phone", "alice", "dialog", leg, "pbx", ends_at=now + 1000)
-    broken = LiveCall("sub-2", "id", b"nonsense", now)
+    broken = LiveCall("sub-2", b"nonsense", now)
     await first._live_calls.put(freeze_subscription(kept, now))
     await first._live_calls.put(broken)
     await first.stop(grace_s=0)
@@ -216,10 +216,10 @@ async def test_call_of_the_process_before_is_known_before_anybody_can_ask(path: 
     )
     call.state, call.answered_at, call.answered_by = CallState.ANSWERED, 1.0, "to"
     call.callees["to"] = Leg("pbx", flow, "to")
-    spool = SqliteSpool(path.parent / "nomad-spool.db")
-    await spool.open()
-    await JournalCalls(spool).put(freeze(call, 1.0))
-    await spool.close()
+    ledger = Ledger(path.parent / "nomad-spool.db")
+    await ledger.open()
+    await JournalCalls(ledger).put(freeze(call, 1.0))
+    await ledger.close()
     edge = Edge(config.load(path), config_path=path)
     opened = edge._open_endpoint
     known = []

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from nomad import log, tasks
+from nomad import log
 from nomad.clock import Clock
 from nomad.edge.calls import Call, freeze
 from nomad.edge.delivery import Delivery
@@ -107,10 +107,9 @@ class Accountant:
     async def started(self, call: Call) -> None:
         """The call was answered: its Start record and the live call are durable when this returns."""
         self._usage.answered(call, self._clock.wall())
-        put = self._try("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
-        live = asyncio.get_running_loop().create_task(put, name="live call")
-        await self._spool([_record(call, "Start", call.answered_at or call.started_at)])
-        await asyncio.wait([live], timeout=PATIENCE_S)
+        # What is given to the stores in one step is durable together.
+        live = self._meanwhile("live call", self._stores.calls.put(freeze(call, self._clock.wall())))
+        await self._spool([_record(call, "Start", call.answered_at or call.started_at)], live)
 
     def changed(self, call: Call) -> None:
         """A limit of an answered call changed; a crash must not forget it."""
@@ -128,12 +127,12 @@ class Accountant:
         self._metrics.call_ended(record)
         self.watch(record, call.grant)
         answered = call.answered_at is not None
-        # What is given to the stores in this step is durable together, with the Stop record.
-        self._meanwhile("call record", self._stores.cdrs.add([record]))
+        # What is given to the stores in one step is durable together.
+        together = [self._meanwhile("call record", self._stores.cdrs.add([record]))]
         if answered:
-            self._meanwhile("live call", self._stores.calls.remove(record.id))
+            together.append(self._meanwhile("live call", self._stores.calls.remove(record.id)))
         if answered or self._account_refused:
-            await self._spool([_stop(call, rule)])
+            await self._spool([_stop(call, rule)], *together)
 
     async def refused(self, attempt: Attempted, *, status: int, rule: str, reason: str) -> None:
         """A person's call was refused by us."""
@@ -176,26 +175,31 @@ class Accountant:
         id = f"{status}-{at:.6f}"
         await self._spool([AccountingRecord(id, id, status, "", at)])
 
-    async def _spool(self, records: Sequence[AccountingRecord]) -> None:
-        """Return when the records are durable, or when the disk took too long: then they are on their way still."""
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                await self._try("accounting record", self._stores.spool.append(records))
-        except TimeoutError:
+    async def _spool(self, records: Sequence[AccountingRecord], *together: asyncio.Future[None]) -> None:
+        """Return when the records, and what was stored `together` with them, are durable.
+
+        Or when the disk took too long: then they are on their way still.
+        """
+        spooled = self._meanwhile("accounting record", self._stores.spool.append(records))
+        spooled.add_done_callback(lambda _: self.delivery.wake())
+        _, late = await asyncio.wait((spooled, *together), timeout=PATIENCE_S)
+        if late:
             self._metrics.store_failure("accounting record")
             log.event(logger, "store-slow", level=logging.ERROR, what="accounting record", records=len(records))
-        self.delivery.wake()
 
-    async def _try(self, what: str, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except Unavailable as error:
+    def _meanwhile(self, what: str, work: Awaitable[None]) -> asyncio.Future[None]:
+        """Begin to store something at once, without waiting for the disk."""
+        future = asyncio.ensure_future(work)
+        future.add_done_callback(partial(self._settled, what))
+        return future
+
+    def _settled(self, what: str, future: asyncio.Future[None]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, Unavailable):
             self._metrics.store_failure(what)
             log.event(logger, "store-failed", level=logging.ERROR, what=what, error=str(error))
-
-    def _meanwhile(self, what: str, work: Coroutine[Any, Any, None]) -> None:
-        """Begin to store something at once, without waiting for the disk."""
-        tasks.spawn(self._try(what, work), name=what)
+        elif error is not None:
+            logger.error("%s was not stored", what, exc_info=error)
 
 
 def cause_of(status: int) -> str:

@@ -363,7 +363,7 @@ def freeze(call: Call, now: float) -> LiveCall:
         data = msgspec.msgpack.encode(call)
     except UnicodeEncodeError:  # bytes of a peer that are no UTF-8, as Latin-1 names; JSON escapes them
         data = json.dumps(msgspec.to_builtins(call)).encode("ascii")
-    return LiveCall(call.id, call.call_id, data, now)
+    return LiveCall(call.id, data, now)
 
 
 def thaw(stored: LiveCall) -> Call:

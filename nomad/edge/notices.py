@@ -8,9 +8,8 @@ news still comes after a crash.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nomad import log, tasks
 from nomad.clock import Clock
@@ -283,11 +282,11 @@ class Notices:
         if subscription is not None and self._parts.subscriptions.remove(subscription):
             self._store(self._parts.calls.remove(subscription.id))
 
-    def _store(self, work: Coroutine[Any, Any, None]) -> None:
+    def _store(self, work: Awaitable[None]) -> None:
         tasks.spawn(_try(work), name="subscription")
 
 
-async def _try(work: Coroutine[Any, Any, None]) -> None:
+async def _try(work: Awaitable[None]) -> None:
     """A store that is down costs no news, but what a crash then forgets."""
     try:
         await work

@@ -202,7 +202,7 @@ def freeze(subscription: Subscription, now: float) -> LiveCall:
         data = msgspec.msgpack.encode(subscription)
     except UnicodeEncodeError:  # bytes of a peer that are no UTF-8
         data = json.dumps(msgspec.to_builtins(subscription)).encode("ascii")
-    return LiveCall(subscription.id, subscription.call_id, data, now)
+    return LiveCall(subscription.id, data, now)
 
 
 def thaw(stored: LiveCall) -> Subscription:

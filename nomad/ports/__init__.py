@@ -6,7 +6,7 @@ Imports `nomad.sip` values only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -257,14 +257,14 @@ class SpoolState:
 class Spool(Protocol):
     """Durable queue of accounting records on this node."""
 
-    async def append(self, records: Sequence[AccountingRecord]) -> None:
-        """Return when the records would survive a crash. A record id that is already there is not added again."""
+    def append(self, records: Sequence[AccountingRecord]) -> Awaitable[None]:
+        """Done when the records would survive a crash."""
 
     async def waiting(self, limit: int, *, after: int = 0) -> Sequence[Spooled]:
         """The oldest waiting records with a position above `after`, in order."""
 
     async def delivered(self, positions: Sequence[int]) -> None:
-        """Forget records that the server acknowledged."""
+        """Forget records that the server acknowledged; a crash soon after may bring them back."""
 
     async def failed(self, positions: Sequence[int], *, final: str = "") -> None:
         """Count one more attempt; with `final`, the reason, set the records aside: they wait no more, and are kept."""
@@ -278,7 +278,6 @@ class LiveCall:
     """A call in progress as it survives a crash: enough to route its BYE, to end it and to account it."""
 
     id: str
-    call_id: str
     data: bytes  # the edge's own encoding (edge/calls.py)
     updated_at: float
 
@@ -286,11 +285,11 @@ class LiveCall:
 class CallStore(Protocol):
     """Calls in progress."""
 
-    async def put(self, call: LiveCall) -> None:
+    def put(self, call: LiveCall) -> Awaitable[None]:
         """Insert or replace, durably."""
 
-    async def remove(self, id: str) -> None:
-        """Forget an ended call."""
+    def remove(self, id: str) -> Awaitable[None]:
+        """Forget an ended call, durably."""
 
     async def load(self) -> Sequence[LiveCall]:
         """Every stored call, when the edge starts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,7 +74,7 @@ class CdrQuery:
 class CdrStore(Protocol):
     """Call records."""
 
-    async def add(self, records: Sequence[Cdr]) -> None:
+    def add(self, records: Sequence[Cdr]) -> Awaitable[None]:
         """Store; a record id that is already there is not added again."""
 
     async def query(self, query: CdrQuery) -> Sequence[Cdr]:

@@ -56,6 +56,7 @@ class _Job:
     statement: Any = None
     rows: Sequence[Any] = ()
     urgent: bool = False
+    then: Callable[[Any, Exception | None], None] | None = None
     outcome: Any = None
     error: Exception | None = None
 
@@ -80,16 +81,19 @@ class Worker(Generic[S]):
         self._open_session = open_session
         self._errors = errors
         self._gather_s = gather_s
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job]] = queue.SimpleQueue()
+        self._given: list[_Job] = []  # in this step of the event loop: the thread gets them together
+        self._put_count = 0
         self._thread: threading.Thread | None = None
         self._session: S | None = None  # the thread's own, as is everything below
+        self._taken_count = 0
         self._refuse_until = 0.0
         self._refusal = ""
 
     @property
     def waiting(self) -> int:
         """How many jobs wait."""
-        return self._jobs.qsize()
+        return self._put_count - self._taken_count
 
     async def open(self) -> None:
         """Start the thread and open the database. Raises `Unavailable`; then nothing runs."""
@@ -107,35 +111,60 @@ class Worker(Generic[S]):
         if thread is None:
             return
         stopped = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(stopped))
+        self._give(_Job(stopped))
         await stopped
         thread.join()
 
-    def submit(self, work: Callable[[S], R]) -> asyncio.Future[R]:
-        """Run `work(session)` in the thread; the future is done when the transaction that it was part of is."""
+    def submit(
+        self, work: Callable[[S], R], *, then: Callable[[Any, Exception | None], None] | None = None
+    ) -> asyncio.Future[R]:
+        """Run `work(session)` in the thread; the future is done when the transaction that it was part of is.
+
+        `then` is called with the outcome or the error in the order of the jobs, also when nobody waits any more.
+        """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._put(_Job(future, work=work))
+        self._put(_Job(future, work=work, then=then))
         return future
 
-    def write(self, statement: Any, rows: Sequence[Any], *, urgent: bool = False) -> asyncio.Future[None]:
+    def write(
+        self,
+        statement: Any,
+        rows: Sequence[Any],
+        *,
+        urgent: bool = False,
+        then: Callable[[Any, Exception | None], None] | None = None,
+    ) -> asyncio.Future[None]:
         """Run a statement for rows; neighbours in the queue with the same statement become one call.
 
-        An urgent one waits for no company.
+        An urgent one waits for no company. `then` is as for `submit`.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if rows:
-            self._put(_Job(future, statement=statement, rows=rows, urgent=urgent))
+            self._put(_Job(future, statement=statement, rows=rows, urgent=urgent, then=then))
         else:
             future.set_result(None)
         return future
 
     def _put(self, job: _Job) -> None:
         if self._thread is None:
-            job.future.set_exception(Unavailable(f"{self._name}: not open"))
-        elif self._jobs.qsize() >= MAX_WAITING:
-            job.future.set_exception(Unavailable(f"{self._name}: {MAX_WAITING} writes wait already"))
+            job.error = Unavailable(f"{self._name}: not open")
+        elif self.waiting >= MAX_WAITING:
+            job.error = Unavailable(f"{self._name}: {MAX_WAITING} writes wait already")
         else:
-            self._jobs.put(job)
+            self._give(job)
+            return
+        _resolve([job])
+
+    def _give(self, job: _Job) -> None:
+        if not self._given:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._given.append(job)
+        self._put_count += 1
+
+    def _hand_over(self) -> None:
+        """Wake the thread once for what one step of the event loop brought."""
+        given, self._given = self._given, []
+        self._jobs.put(given)
 
     # -- from here on: in the thread --
 
@@ -143,8 +172,8 @@ class Worker(Generic[S]):
         stopped: _Job | None = None
         while stopped is None:
             batch = self._take()
-            stopped = next((job for job in batch if job.work is None and job.statement is None), None)
-            batch = [job for job in batch if job is not stopped]
+            if _stops(batch[-1]):
+                stopped = batch.pop()
             if batch:
                 self._do(batch)
                 _report(batch)
@@ -153,16 +182,22 @@ class Worker(Generic[S]):
 
     def _take(self) -> list[_Job]:
         """Everything that waits, up to the limit; the order to stop is always the last."""
-        batch = [self._jobs.get()]
+        batch: list[_Job] = []
         closes_at = time.monotonic() + self._gather_s
-        while len(batch) < MAX_BATCH and (batch[-1].work is not None or batch[-1].statement is not None):
-            if batch[-1].urgent or batch[-1].work is not None:  # somebody waits
-                closes_at = 0.0
-            left = closes_at - time.monotonic()
+        waits = True
+        while len(batch) < MAX_BATCH and not (batch and _stops(batch[-1])):
+            left = closes_at - time.monotonic() if waits else 0.0
             try:
-                batch.append(self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait())
+                if not batch:
+                    more = self._jobs.get()
+                    closes_at = time.monotonic() + self._gather_s
+                else:
+                    more = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except queue.Empty:
                 break
+            waits = waits and not any(job.urgent or job.work is not None for job in more)  # somebody waits
+            batch += more
+        self._taken_count += len(batch)
         return batch
 
     def _do(self, batch: list[_Job]) -> None:
@@ -227,6 +262,10 @@ class Worker(Generic[S]):
             logger.warning("%s: closing failed: %s", self._name, _first_line(error))
 
 
+def _stops(job: _Job) -> bool:
+    return job.work is None and job.statement is None
+
+
 def _nothing(session: Session) -> None:
     """The job that only opens the database."""
 
@@ -263,6 +302,8 @@ def _report(jobs: list[_Job]) -> None:
 
 def _resolve(jobs: list[_Job]) -> None:
     for job in jobs:
+        if job.then is not None:
+            job.then(job.outcome, job.error)
         if job.future.done():  # cancelled
             continue
         if job.error is not None:

@@ -194,9 +194,9 @@ async def test_interim_updates_of_many_calls_become_durable_at_once(bench: Bench
     appended: list[int] = []
     append = bench.spool.append
 
-    async def counted(records: Sequence[AccountingRecord]) -> None:
+    def counted(records: Sequence[AccountingRecord]) -> asyncio.Future[None]:
         appended.append(len(records))
-        await append(records)
+        return append(records)
 
     bench.spool.append = counted  # type: ignore[method-assign]
     await bench.accountant.interim(calls, bench.clock.wall() + 60)

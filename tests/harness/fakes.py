@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from nomad.ports import (
     AccountingRecord,
@@ -26,6 +27,26 @@ from nomad.ports import (
     UserUsage,
 )
 from nomad.sip.uri import Uri
+
+T = TypeVar("T")
+
+
+def _begun(work: Callable[[T], None], value: T, *, delay_s: float = 0.0) -> asyncio.Future[None]:
+    """A store's work, which begins before anybody awaits it."""
+
+    async def later() -> None:
+        await asyncio.sleep(delay_s)
+        work(value)
+
+    if delay_s:
+        return asyncio.ensure_future(later())
+    future = asyncio.get_running_loop().create_future()
+    try:
+        work(value)
+        future.set_result(None)
+    except Unavailable as error:
+        future.set_exception(error)
+    return future
 
 
 def digest(
@@ -121,10 +142,11 @@ class MemorySpool:
         self._ids: set[str] = set()
         self._next = 1
 
-    async def append(self, records: Sequence[AccountingRecord]) -> None:
+    def append(self, records: Sequence[AccountingRecord]) -> asyncio.Future[None]:
         """Keep."""
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
+        return _begun(self._append, records, delay_s=self.delay_s)
+
+    def _append(self, records: Sequence[AccountingRecord]) -> None:
         self._check()
         for record in records:
             if record.id not in self._ids:
@@ -171,8 +193,11 @@ class MemoryCdrs:
         self.down = False
         self.records: dict[str, Cdr] = {}
 
-    async def add(self, records: Sequence[Cdr]) -> None:
+    def add(self, records: Sequence[Cdr]) -> asyncio.Future[None]:
         """Keep each once."""
+        return _begun(self._add, records)
+
+    def _add(self, records: Sequence[Cdr]) -> None:
         if self.down:
             raise Unavailable("no database")
         for record in records:
@@ -224,13 +249,19 @@ class MemoryCalls:
         self.down = False
         self.calls: dict[str, LiveCall] = {}
 
-    async def put(self, call: LiveCall) -> None:
+    def put(self, call: LiveCall) -> asyncio.Future[None]:
         """Keep."""
+        return _begun(self._put, call)
+
+    def remove(self, id: str) -> asyncio.Future[None]:
+        """Forget."""
+        return _begun(self._remove, id)
+
+    def _put(self, call: LiveCall) -> None:
         self._check()
         self.calls[call.id] = call
 
-    async def remove(self, id: str) -> None:
-        """Forget."""
+    def _remove(self, id: str) -> None:
         self._check()
         self.calls.pop(id, None)
 

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from nomad.stores.database import Database
+from nomad.stores.ledger import Ledger
 from nomad.stores.spool import SqliteSpool
 from tests.harness import postgres
 from tests.harness.debian import ROOT, require
@@ -46,6 +47,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+def ledger(spool: SqliteSpool) -> Ledger:
+    return spool.ledger
 
 
 @pytest.fixture

@@ -313,12 +313,6 @@ class SpoolContract:
         rest = await store.waiting(10, after=first[-1].position)
         assert [each.record.id for each in (*first, *rest)] == [record(n).id for n in range(5)]
 
-    async def test_an_id_that_waits_is_not_added_again(self, store: Spool) -> None:
-        await store.append([record(1), record(1), record(2)])
-        await store.append([record(1)])
-        assert [each.record for each in await store.waiting(10)] == [record(1), record(2)]
-        assert store.state().records == 2
-
     async def test_delivered_records_are_gone_and_positions_are_not_reused(self, store: Spool) -> None:
         await store.append([record(1), record(2)])
         last = (await store.waiting(10))[-1].position

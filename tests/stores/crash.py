@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nomad.stores.database import Database
 from nomad.stores.journal import CdrOutbox, JournalCalls
+from nomad.stores.ledger import Ledger
 from nomad.stores.memory import MemoryLocations
 from nomad.stores.snapshot import RegistrationSnapshot
 from nomad.stores.spool import SqliteSpool
@@ -40,9 +41,9 @@ async def write_spool(path: Path) -> None:
 async def write_records(path: Path) -> None:
     database = Database(f"sqlite:///{path}")
     await database.open()
-    spool = SqliteSpool(path.with_name("spool.db"))
-    await spool.open()
-    cdrs, calls = CdrOutbox(spool, SqlCdrs(database), failed=lambda _: None), JournalCalls(spool)
+    ledger = Ledger(path.with_name("spool.db"))
+    await ledger.open()
+    cdrs, calls = CdrOutbox(ledger, SqlCdrs(database), failed=lambda _: None), JournalCalls(ledger)
     await cdrs.open()
 
     async def write(first: int) -> None:

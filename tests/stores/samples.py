@@ -57,7 +57,7 @@ def cdr(number: int = 1, *, user: str = "alice", started_at: float | None = None
 
 
 def live(number: int = 1, *, data: bytes = b"\x00state") -> LiveCall:
-    return LiveCall(f"call-{number}", f"{number}@192.0.2.1", data, 1000.0 + number)
+    return LiveCall(f"call-{number}", data, 1000.0 + number)
 
 
 def record(number: int = 1, *, status: str = "Start") -> AccountingRecord:

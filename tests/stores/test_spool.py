@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nomad.ports import Unavailable
+from nomad.ports import Spooled, SpoolState, Unavailable
 from nomad.stores.encoding import unpack_record
 from nomad.stores.spool import SqliteSpool
 from tests.stores.contract import SpoolContract
@@ -21,28 +22,33 @@ class TestSqliteSpool(SpoolContract):
         return spool
 
 
-async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "spool.db"
+async def reopened(path: Path) -> SqliteSpool:
     spool = SqliteSpool(path)
     await spool.open()
+    return spool
+
+
+def found(spooled: Spooled) -> tuple[str, int]:
+    return spooled.record.id, spooled.attempts
+
+
+async def test_everything_is_there_after_a_restart(spool: SqliteSpool, tmp_path: Path) -> None:
     await spool.append([record(1), record(2), record(3)])
     first, second, _ = await spool.waiting(10)
     await spool.delivered([first.position])
     await spool.failed([second.position])
     await spool.close()
 
-    again = SqliteSpool(path)
-    await again.open()
+    again = await reopened(tmp_path / "spool.db")
     assert (again.state().records, again.state().oldest_at) == (2, 1002.0)
-    assert [(each.record.id, each.attempts) for each in await again.waiting(10)] == [("s2-Start", 1), ("s3-Start", 0)]
+    assert [found(each) for each in await again.waiting(10)] == [("s2-Start", 1), ("s3-Start", 0)]
     await again.close()
 
 
 async def test_what_was_promised_survives_kill_9(tmp_path: Path, promised: Callable[[str, Path], list[str]]) -> None:
     path = tmp_path / "spool.db"
     ids = await asyncio.to_thread(promised, "spool", path)
-    spool = SqliteSpool(path)
-    await spool.open()
+    spool = await reopened(path)
     kept = [each.record.id for each in await spool.waiting(1_000_000)]
     await spool.close()
     assert set(ids) <= set(kept)
@@ -52,59 +58,66 @@ async def test_what_was_promised_survives_kill_9(tmp_path: Path, promised: Calla
         assert own == sorted(own)
 
 
-async def test_a_second_process_is_refused(tmp_path: Path, spool: SqliteSpool) -> None:
-    with pytest.raises(Unavailable, match=r"spool .*spool\.db: database is locked"):
-        await SqliteSpool(tmp_path / "spool.db").open()
-    await spool.append([record(1)])
-
-
-async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "spool.db"
-    path.write_bytes(b"something else" * 100)
-    with pytest.raises(Unavailable, match="not a database"):
-        await SqliteSpool(path).open()
-    with pytest.raises(Unavailable, match="unable to open"):
-        await SqliteSpool(tmp_path / "missing" / "spool.db").open()
-
-
-async def test_a_record_that_cannot_be_read_does_not_block_the_others(tmp_path: Path) -> None:
-    path = tmp_path / "spool.db"
-    spool = SqliteSpool(path)
-    await spool.open()
+async def test_a_crash_soon_after_the_acknowledgement_brings_a_record_back_with_its_id(
+    spool: SqliteSpool, tmp_path: Path
+) -> None:
     await spool.append([record(1), record(2)])
+    await spool.delivered([each.position for each in await spool.waiting(1)])
+    assert [found(each) for each in await spool.waiting(10)] == [("s2-Start", 0)]
+    copy = tmp_path / "copy.db"  # what a process finds that comes after a crash in this moment
+    for end in ("", "-wal"):
+        await asyncio.to_thread(shutil.copy, tmp_path / f"spool.db{end}", f"{copy}{end}")
+    again = await reopened(copy)
+    assert [found(each) for each in await again.waiting(10)] == [("s1-Start", 0), ("s2-Start", 0)]
+    await again.close()
+
+
+async def test_a_record_that_cannot_be_read_does_not_block_the_others(spool: SqliteSpool, tmp_path: Path) -> None:
+    await spool.append([record(1), record(2)])
+    await spool.ledger.query("UPDATE entries SET data = x'00' WHERE id = 's1-Start'")
     await spool.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE spool SET data = x'00' WHERE id = 's1-Start'")
-    connection.close()
-    await spool.open()
+    spool = await reopened(tmp_path / "spool.db")
     assert [each.record.id for each in await spool.waiting(10)] == ["s2-Start"]
-    assert (spool.state().records, spool.state().undeliverable) == (1, 1)
+    assert spool.state() == SpoolState(1, 1002.0, 1)
+    ((id, why),) = await spool.ledger.query("SELECT id, why FROM undeliverable")
     await spool.close()
-    with sqlite3.connect(path) as connection:
-        ((id, why),) = connection.execute("SELECT id, why FROM undeliverable").fetchall()
-    connection.close()
     assert id == "s1-Start"
     assert why.startswith("cannot be read: ")
 
 
-async def test_what_was_set_aside_is_kept_over_a_restart(tmp_path: Path) -> None:
+async def test_what_was_set_aside_is_kept_over_a_restart(spool: SqliteSpool, tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
-    spool = SqliteSpool(path)
-    await spool.open()
     await spool.append([record(1), record(2)])
     await spool.failed([each.position for each in await spool.waiting(1)], final="does not fit: \udcff")
     await spool.close()
-    await spool.open()
+    spool = await reopened(path)
     assert (spool.state().records, spool.state().undeliverable) == (1, 1)
     await spool.append([record(1)])  # somebody puts it back by hand, and it fails again
     await spool.failed([each.position for each in await spool.waiting(10)], final="still")
     assert (spool.state().records, spool.state().undeliverable) == (0, 2)
     await spool.close()
     with sqlite3.connect(path) as connection:
-        found = connection.execute("SELECT id, attempts, why, data FROM undeliverable ORDER BY id").fetchall()
+        aside = connection.execute("SELECT id, attempts, why, data FROM undeliverable ORDER BY id").fetchall()
     connection.close()
-    assert [row[:3] for row in found] == [("s1-Start", 1, "still"), ("s2-Start", 1, "still")]
-    assert unpack_record(found[0][3]) == record(1)
+    assert [row[:3] for row in aside] == [("s1-Start", 1, "still"), ("s2-Start", 1, "still")]
+    assert unpack_record(aside[0][3]) == record(1)
+
+
+async def test_records_that_are_put_back_by_hand_wait_again(spool: SqliteSpool, tmp_path: Path) -> None:
+    """The statements of docs/radius.md."""
+    await spool.append([record(1)])
+    await spool.failed([each.position for each in await spool.waiting(1)], final="too long")
+    await spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as connection:
+        connection.executescript(
+            "INSERT INTO entries (kind, id, at, data) SELECT 'record', id, at, data FROM undeliverable;"
+            "DELETE FROM undeliverable"
+        )
+    connection.close()
+    spool = await reopened(tmp_path / "spool.db")
+    assert [each.record for each in await spool.waiting(10)] == [record(1)]
+    assert spool.state() == SpoolState(1, 1001.0, 0)
+    await spool.close()
 
 
 async def test_a_closed_spool_is_unavailable(spool: SqliteSpool) -> None:
