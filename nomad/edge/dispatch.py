@@ -136,7 +136,7 @@ class Dispatcher:
 
     async def _serve(self, incoming: Incoming) -> None:
         started = self._clock.monotonic()
-        relay = self._parts.proxy.begin(incoming.key)
+        relay = self._parts.proxy.begin(incoming.key, incoming.request, started)
         try:
             await self._decide(incoming, relay)
             return

@@ -82,6 +82,7 @@ class Housekeeping:
         self._notices.expire(now)
         self._probes.tick(now)
         self._proxy.forget(self._clock.monotonic())
+        self._proxy.assure(self._clock.monotonic())
         self._guard.forget(self._clock.monotonic())
         try:
             for user, binding in await self._locations.expire(now):

@@ -17,6 +17,7 @@ from nomad.clock import Clock
 from nomad.edge import loops
 from nomad.edge.addresses import OwnAddresses
 from nomad.ports import Signalling, Unavailable
+from nomad.sip.build import response_to
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.events import BranchFailed, BranchTimedOut, CancelArrived, ClientKey, Flow, ResponseArrived, ServerKey
 from nomad.sip.forking import Action, CancelBranch, ResponseContext
@@ -27,6 +28,7 @@ from nomad.sip.uri import Uri
 PHONE, PBX = "phone", "pbx"  # the two sides of the edge
 CHALLENGES = (401, 407)
 FLOW_FAILED = 430
+ASSURE_S = 3.5  # when a client sends what is no INVITE only every T2 (RFC 3261 17.1.2.2: T1 + 2*T1 + 4*T1)
 LINGER_S = 40.0  # 64*T1 of the Accepted state (RFC 6026), and some
 # Headers that only the trusted side may write; from a phone they are dropped (RFC 3325 5, RFC 3455 5)
 TRUSTED_ONLY = (
@@ -65,10 +67,12 @@ class Branch:
 class Relay:
     """One request that is being served: its branches, and what arrives for it."""
 
-    __slots__ = ("_inbox", "_waiter", "branches", "cancelled", "finished", "key", "observe")
+    __slots__ = ("_inbox", "_waiter", "began", "branches", "cancelled", "finished", "key", "observe", "unanswered")
 
-    def __init__(self, key: ServerKey) -> None:
+    def __init__(self, key: ServerKey, unanswered: Request | None = None, began: float = 0.0) -> None:
         self.key = key
+        self.unanswered = unanswered  # the request, until its sender was told anything
+        self.began = began  # monotonic
         self.branches: dict[ClientKey, Branch] = {}
         self.cancelled = False
         self.finished = False
@@ -137,17 +141,30 @@ class Proxy:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def begin(self, key: ServerKey) -> Relay:
-        """Start serving a request, so that a CANCEL finds it. Every relay needs `end`."""
-        relay = self._by_server[key] = Relay(key)
+    def begin(self, key: ServerKey, request: Request, now: float) -> Relay:
+        """Start serving a request, so that a CANCEL finds it. Every relay needs `end`. `now` is monotonic."""
+        relay = self._by_server[key] = Relay(key, request, now)
         return relay
 
     def end(self, relay: Relay) -> None:
         """The request has its final response; late 2xx still pass for a while."""
         relay.finished = True
+        relay.unanswered = None
         self._by_server.pop(relay.key, None)
         if relay.branches:
             self._finished.append((self._clock.monotonic() + LINGER_S, relay))
+
+    def assure(self, now: float) -> None:
+        """Answer 100 to what is no INVITE and waits long for its final response, once; `now` is monotonic.
+
+        Its sender repeats it slowly then, and does not take us for dead (RFC 4320 4.1, RFC 4321 1.3).
+        """
+        for relay in tuple(self._by_server.values()):  # in the order in which they came
+            if relay.began + ASSURE_S > now:
+                break
+            if relay.unanswered is not None and relay.key.method != "INVITE":
+                self._signalling.respond(relay.key, response_to(relay.unanswered, 100))
+            relay.unanswered = None
 
     def forget(self, now: float) -> None:
         """Drop relays that no response can reach any more; `now` is monotonic."""

@@ -278,6 +278,7 @@ async def test_subscription_that_is_refused_or_never_answered_leaves_nothing(rig
     assert len(rig.subscriptions) == 0
     rig.network.peers.pop(("udp", PBX_ADDRESS))
     await phone.login(phone.make("SUBSCRIBE", f"sip:1000@{DOMAIN}", headers=LAMP))
+    await phone.response(100, within=5.0)
     await asyncio.sleep(80)
     assert len(rig.subscriptions) == 0
     await phone.quiet(0)  # RFC 4320: no 408 to a non-INVITE

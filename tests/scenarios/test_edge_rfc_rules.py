@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from nomad.sip.message import Request, Response
 from tests.harness.line import EDGE
-from tests.harness.peers import SDP, dialog_of_caller
+from tests.harness.peers import DOMAIN, SDP, dialog_of_caller
 from tests.harness.rig import Rig, on_rig
 
 
@@ -121,6 +123,61 @@ async def test_only_100_is_sent_to_what_is_no_invite(rig: Rig) -> None:
     rig.pbx.reply(info, 183)  # RFC 4320 4.1
     rig.pbx.reply(info, 408)  # RFC 4320 4.2
     await phone.quiet()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_who_waits_long_for_the_answer_to_what_is_no_invite_is_told_100_once(transport: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        phone = rig.phone("alice", transport=transport)
+        talk = await rig.talk(phone)
+        phone.send(sent := talk.caller.request("INFO", phone.via()))
+        info = await rig.pbx.request("INFO")
+        await phone.quiet(3.4)  # not before Timer E is at T2: RFC 4320 4.1
+        assert (await phone.response(100, within=1.2)).cseq.method == "INFO"
+        await phone.quiet(4)
+        if transport == "udp":
+            phone.send(sent)
+            await phone.quiet()  # a copy to the byte: the harness counts it apart
+            assert len(phone.repeats) == 1
+        rig.pbx.reply(info, 200)
+        await phone.response(200)
+        await phone.quiet(5)
+
+    on_rig()(scenario)()
+
+
+@on_rig()
+async def test_a_late_answer_to_what_is_no_invite_goes_nowhere(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    talk = await rig.talk(phone)
+    phone.send(talk.caller.request("INFO", phone.via()))
+    info = await rig.pbx.request("INFO")
+    await phone.response(100, within=5.0)
+    await asyncio.sleep(40)
+    rig.pbx.reply(info, 200)  # RFC 4320 4.2
+    await phone.quiet()
+
+
+@on_rig()
+async def test_a_ringing_call_is_not_told_100_again(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    await phone.invite("1000")
+    await phone.response(100)
+    rig.pbx.reply(await rig.pbx.request("INVITE"), 180)
+    await phone.response(180)
+    await phone.quiet(10)
+
+
+@on_rig()
+async def test_login_that_waits_for_radius_is_told_100(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    phone.send(request := phone.make("REGISTER", f"sip:{DOMAIN}"))
+    challenge = await phone.response(401)
+    rig.authenticator.delay_s = 6.0
+    phone.send(phone.answer_challenge(request, challenge))
+    await phone.quiet(3.4)
+    assert (await phone.response(100, within=1.2)).cseq.method == "REGISTER"
+    await phone.response(200, within=3.0)
 
 
 @on_rig()

@@ -248,6 +248,7 @@ async def test_other_side_that_does_not_answer(rig: Rig) -> None:
     talk = await rig.talk(phone)
     rig.network.peers.pop(("udp", PBX_ADDRESS))
     phone.send(talk.caller.request("BYE", phone.via()))
+    await phone.response(100, within=5.0)
     await asyncio.sleep(40)
     assert rig.calls.live == 0
     assert [record.status for record in rig.sink.received] == ["Start", "Stop"]
