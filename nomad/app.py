@@ -54,6 +54,7 @@ from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
 from nomad.edge.warden import Force, Warden
 from nomad.inputs import (
+    client_tls,
     identify,
     inside_addresses,
     load_countries,
@@ -85,7 +86,6 @@ from nomad.stores.spool import SqliteSpool
 from nomad.stores.sql import SqlCdrs, SqlPolicies
 from nomad.transport.endpoint import Endpoint
 from nomad.transport.resolver import DnsResolver
-from nomad.transport.tls import client_context
 
 logger = logging.getLogger(__name__)
 
@@ -330,7 +330,7 @@ class Edge:
             stack=Stack(limit=sip.max_transactions),
             limits=stream_limits(config),
             server_tls=server_tls(config),
-            client_tls=client_context(config.path(sip.ca_file) if sip.ca_file else None),
+            client_tls=client_tls(config),
             origins=sip.origins or tuple(f"https://{domain}" for domain in config.domains),
         )
         self._closers.append(self.endpoint.close)

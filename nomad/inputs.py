@@ -23,7 +23,7 @@ from nomad.sip.uri import Uri
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import source_address
 from nomad.transport.resolver import DnsResolver
-from nomad.transport.tls import NamedCertificate, ServerTls
+from nomad.transport.tls import ClientTls, NamedCertificate, ServerTls
 
 logger = logging.getLogger(__name__)
 
@@ -142,19 +142,30 @@ def server_tls(config: Config) -> ServerTls | None:
     if not sip.certificate:
         return None
 
-    def path(name: str) -> Path | None:
-        return config.path(name) if name else None
-
     return ServerTls(
         config.path(sip.certificate),
-        path(sip.private_key),
+        _path(config, sip.private_key),
         named=[
-            NamedCertificate(each.names, config.path(each.certificate), path(each.private_key))
+            NamedCertificate(each.names, config.path(each.certificate), _path(config, each.private_key))
             for each in sip.certificates
         ],
-        client_ca=path(sip.client_ca_file) if sip.client_certificates != "off" else None,
+        client_ca=_path(config, sip.client_ca_file) if sip.client_certificates != "off" else None,
         demand_client=sip.client_certificates == "required",
     )
+
+
+def client_tls(config: Config) -> ClientTls:
+    """What the edge trusts and shows on connections that it opens. Raises `Unavailable`."""
+    sip = config.sip
+    return ClientTls(
+        _path(config, sip.ca_file),
+        certificate=_path(config, sip.pbx_certificate),
+        key=_path(config, sip.pbx_private_key),
+    )
+
+
+def _path(config: Config, name: str) -> Path | None:
+    return config.path(name) if name else None
 
 
 def inside_addresses(trunks: Trunks, bound: list[tuple[str, str, int]]) -> dict[str, str]:

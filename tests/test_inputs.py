@@ -11,6 +11,7 @@ from nomad.config import Pbx
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.inputs import (
     check,
+    client_tls,
     inside_addresses,
     load_ruleset,
     load_trunks,
@@ -124,3 +125,14 @@ async def test_a_pbx_that_does_not_resolve_is_trusted_as_it_was(
         trunks = await load_trunks(loaded, Nothing(), known=before)  # type: ignore[arg-type]  # as far as it is used
         assert trusted_addresses(Trunks(trunks)) == trusted
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_what_a_pbx_is_shown_over_tls(tmp_path: Path) -> None:
+    pki = Pki(tmp_path / "pki")
+    shown, named = pki.issue("shown"), f'ca_file = "{pki.ca}"\n'
+    named += f'pbx_certificate = "{shown.certificate}"\npbx_private_key = "{shown.key}"\n'
+    context = client_tls(load(tmp_path, GOOD.replace("[directory]", f"{named}[directory]", 1))).context(0.0)
+    assert [each["subject"] for each in context.get_ca_certs()] == [((("commonName", "Nomad test CA"),),)]
+    wrong = named.replace(str(shown.key), str(pki.issue("other").key))
+    with pytest.raises(Unavailable, match=r"shown\.pem"):
+        client_tls(load(tmp_path, GOOD.replace("[directory]", f"{wrong}[directory]", 1)))

@@ -76,8 +76,13 @@ def _check_sip(config: Config) -> list[str]:
         problems.append("sip.dialog_check_s: must not be below 0; 0 switches it off")
     if not sip.min_expires_s <= sip.default_expires_s <= sip.max_expires_s:
         problems.append("sip: min_expires_s <= default_expires_s <= max_expires_s must hold")
-    for key in ("certificate", "private_key", "client_ca_file", "ca_file", "nonce_key_file"):
+    for key in (
+        *("certificate", "private_key", "client_ca_file", "ca_file", "nonce_key_file"),
+        *("pbx_certificate", "pbx_private_key"),
+    ):
         problems += _missing_file(config, f"sip.{key}", getattr(sip, key))
+    if sip.pbx_private_key and not sip.pbx_certificate:
+        problems.append("sip.pbx_certificate: is missing; sip.pbx_private_key is the key of that one")
     return problems + _check_certificates(config)
 
 

@@ -60,7 +60,13 @@ class Sip(Struct, frozen=True):
     nameservers: tuple[str, ...] = ()
     """address or address:port of the name servers that know the PBX; empty: those of the system (restart)."""
     ca_file: str = ""
-    """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system (restart)."""
+    """Authorities for connections that the edge opens, to a PBX over TLS; "" means those of the system. Read again when
+    the file changes, but not another file (restart)."""
+    pbx_certificate: str = ""
+    """PEM chain that the edge shows to a PBX over TLS that asks for one; read again when the file changes, but not
+    another file (restart)."""
+    pbx_private_key: str = ""
+    """PEM key of `pbx_certificate`, alike; "" when the certificate's file holds it (restart)."""
     origins: tuple[str, ...] = ()
     """Origins that may open a WebSocket; empty: `https://` with the domain and its aliases (restart)."""
     digest: tuple[str, ...] = ()

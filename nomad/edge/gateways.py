@@ -78,9 +78,7 @@ class Gateways:
         The dialog stays where it was: Record-Route and what is sent within it later do not change.
         """
         request = branch.request
-        if branch.flow.transport != "udp" or branch.side != PBX or request.size <= LARGE_BYTES - ADDED_BYTES:
-            return branch
-        if branch.carrier is not None:
+        if not may_be_large(branch) or branch.carrier is not None:
             return branch
         place = branch.flow.remote
         now = self._clock.monotonic()
@@ -149,6 +147,11 @@ class Passage:
                 request.body = body  # as it was offered to the media relay
             return Branch(request, flow, PBX, patience_s=PATIENCE_S if self._left else None)
         raise last
+
+
+def may_be_large(branch: Branch) -> bool:
+    """Whether a request may be too large for the way that it takes; cheap, and on the safe side."""
+    return branch.flow.transport == "udp" and branch.side == PBX and branch.request.size > LARGE_BYTES - ADDED_BYTES
 
 
 def _retry_after(response: Response) -> float:

@@ -165,7 +165,7 @@ class Judge:
     def reach(self, identity: Identity, phone: Registration) -> None:
         """Raises `Reject` when a person may not ask this phone to call: it is another's, and the two do not talk.
 
-        The phone would call as its own person, at whose cost: only who is in a call with one transfers it (RFC 5589 6).
+        The phone would call as its own person, at whose cost: who is in a call with one may transfer it (RFC 5589 7.3).
         """
         if phone.user != identity.user and not self._parts.calls.join(identity.grant, phone.user, phone.extension):
             why = f"{identity.user} and {phone.user}"

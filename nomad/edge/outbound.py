@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nomad.ports import Binding
+from nomad.sip.bindings import keeps_flows
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
-from nomad.sip.headers import NameAddr
 from nomad.sip.message import Request
 
 # How often a phone is asked to show that its flow is alive (RFC 5626 4.4); NATs forget UDP within half a minute.
@@ -33,10 +33,8 @@ def check_register(request: Request) -> bool:
         return False
     if not any("reg-id" in contact.params and contact.params.get("+sip.instance") for contact in request.contacts):
         return False
-    if len(request.vias) > 1:
-        first = request.elements("path")[-1:]
-        if not first or "ob" not in NameAddr.parse(first[0]).uri.params:
-            raise Reject(439, rule="outbound", why="the first hop does not say ob in Path")
+    if not keeps_flows(request):
+        raise Reject(439, rule="outbound", why="the first hop does not say ob in Path")
     return True
 
 

@@ -181,16 +181,18 @@ class Proxy:
         token: str = "",
         uri: str = "",
         branches: int = 1,
+        within: bool = False,
     ) -> Request:
         """The request as it leaves towards `destination` (RFC 3261 16.6); `token` asks for a Record-Route.
 
         It is one of so many `branches` at a time. Raises `Reject` when its Max-Forwards or Max-Breadth is used up.
+        `within` a dialog it goes one way, and gets no Max-Breadth that it did not have.
         """
         forwarded = request.copy()
         if uri:
             forwarded.set_uri(uri)
         forwarded.set("max-forwards", str(loops.hops_left(request)))
-        if token or request.has("max-breadth"):
+        if token or not within or request.has("max-breadth"):
             forwarded.set("max-breadth", str(loops.breadth_left(request, branches)))
         if token:
             inner = self._own.record_route(source, token)

@@ -111,12 +111,14 @@ class Sides:
         A phone's goes to the remote target by the route of the dialog, whatever the phone wrote there: its Request-URI
         and Route were never judged by the policy, and a PBX may well follow them.
         """
-        target = receiver.target
-        if sender.side != PHONE or not receiver.contact:
-            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, token=token, uri=target)
-        else:
-            target = target or receiver.contact
-            forwarded = self._proxy.copy(request, source=flow, destination=receiver.flow, token=token, uri=target)
+        target, destination = receiver.target, receiver.flow
+        straight = sender.side == PHONE and bool(receiver.contact)
+        if straight and not target:
+            target = receiver.contact
+        forwarded = self._proxy.copy(
+            request, source=flow, destination=destination, token=token, uri=target, within=True
+        )
+        if straight:
             forwarded.remove("route")
             for route in receiver.routes:
                 forwarded.add("route", route)

@@ -19,7 +19,7 @@ from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.forwarding import Judge, Onward, tell
-from nomad.edge.gateways import Gateways, Passage
+from nomad.edge.gateways import Gateways, Passage, may_be_large
 from nomad.edge.logins import Logins
 from nomad.edge.outbound import other_flows, takers, targets
 from nomad.edge.personal import longest_call
@@ -429,8 +429,17 @@ class Switchboard:
 
     def carry_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
         """Forward the ACK of a 2xx; it has no transaction (RFC 3261 17.1.1.3)."""
-        forwarded = self._sides.within(request, flow, sender=hop.sender, receiver=hop.receiver)
-        self._signalling.forward(forwarded, hop.receiver.flow)
+        receiver = hop.receiver
+        forwarded = self._sides.within(request, flow, sender=hop.sender, receiver=receiver)
+        branch = Branch(forwarded, receiver.flow, receiver.side)
+        if may_be_large(branch):
+            tasks.spawn(self._ack_large(branch), name="ack")
+        else:
+            self._signalling.forward(forwarded, receiver.flow)
+
+    async def _ack_large(self, branch: Branch) -> None:
+        branch = await self._gateways.fit(branch)
+        self._signalling.forward(branch.request, branch.carrier or branch.flow)
 
     def carry_answer(self, response: Response, caller: Leg, *, side: str) -> None:
         """Forward a 2xx that has no transaction here any more, from a phone or a PBX, to the caller of its call."""

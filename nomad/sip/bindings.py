@@ -94,6 +94,8 @@ def apply_register(
         added = [other for other in added if not _replaces(new, other)]
         if seconds:
             added.append(new)
+    if len(added) > 1 and any(new.reg_id for new in added):
+        raise Reject(400, "A flow is registered with one Contact", rule="outbound")  # RFC 5626 6
     if len(kept) + len(added) > allowed:
         raise Reject(403, f"Only {limits.max_bindings} devices may register", rule="devices")
     return (*kept, *added)
@@ -126,7 +128,7 @@ def contact_headers(
 
 def _check_contact(contact: NameAddr) -> None:
     if contact.uri.scheme not in ("sip", "sips"):
-        raise Reject(416, "Contact must be a sip URI", rule="scheme")
+        raise Reject(403, "Contact must be a sip URI", rule="scheme")  # RFC 5627 5.1
     if len(str(contact)) > MAX_CONTACT_CHARS:
         raise SipError("contact", "contact is too long", header="Contact")
 
@@ -197,13 +199,21 @@ def _binding(
         expires_at=expires_at,
         q=_q(contact),
         instance=instance,
-        reg_id=_reg_id(contact) if instance else 0,  # RFC 5626 6: without an instance it means nothing
+        reg_id=_reg_id(contact) if instance and keeps_flows(request) else 0,  # RFC 5626 6: else it means nothing
         path=paths,
         params=tuple([(name, value or "") for name, value in contact.params.items() if name not in KNOWN_PARAMS]),
         user_agent=intern((request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS]),  # many phones, few models
         registered_at=now,
         address=address,
     )
+
+
+def keeps_flows(request: Request) -> bool:
+    """Whether the first hop of a REGISTER keeps the phone's flows: we do, a proxy before us says so (RFC 5626 6)."""
+    if not request.has_more("via"):
+        return True
+    first = request.elements("path")[-1:]
+    return bool(first) and "ob" in NameAddr.parse(first[0]).uri.params
 
 
 def _reg_id(contact: NameAddr) -> int:

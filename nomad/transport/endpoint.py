@@ -9,7 +9,6 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import ssl
 from collections.abc import Sequence
 
 from nomad.clock import Clock
@@ -27,7 +26,7 @@ from nomad.transport.keepalives import Keepalives
 from nomad.transport.refusals import Refusals
 from nomad.transport.source import note_source, reply_flow, return_place
 from nomad.transport.stream import Streams
-from nomad.transport.tls import ServerTls
+from nomad.transport.tls import ClientTls, ServerTls
 from nomad.transport.udp import UdpSocket
 from nomad.transport.websocket import WebSocketWire
 
@@ -55,7 +54,7 @@ class Endpoint:
         counters: Counters | None = None,
         limits: StreamLimits | None = None,
         server_tls: ServerTls | None = None,
-        client_tls: ssl.SSLContext | None = None,
+        client_tls: ClientTls | None = None,
         origins: Sequence[str] = (),
     ) -> None:
         """`handler` may be set later, before the first `listen`; `origins` are the pages that may open a WebSocket."""

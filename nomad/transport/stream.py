@@ -23,7 +23,7 @@ from nomad.tasks import spawn
 from nomad.transport.connection import Connection, PlainWire, Receiver, StreamLimits, Wire
 from nomad.transport.counters import Counters
 from nomad.transport.refusals import Refusals
-from nomad.transport.tls import ServerTls, check_peer
+from nomad.transport.tls import ClientTls, ServerTls, check_peer
 from nomad.transport.udp import bind
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Streams:
         refusals: Refusals,
         limits: StreamLimits,
         closed: Callable[[Flow, str], None],
-        client_tls: ssl.SSLContext | None = None,
+        client_tls: ClientTls | None = None,
     ) -> None:
         """`closed` is called once for every flow that messages could have come by."""
         self._receiver = receiver
@@ -223,10 +223,11 @@ class Streams:
             async with asyncio.timeout(self._limits.connect_s):
                 dialled = await self._dialled_socket(host, port)
                 try:
-                    if transport == "tls":
+                    if transport == "tls" and self._client_tls is not None:
+                        context = self._client_tls.context(self._clock.monotonic())
                         # Without a name the address stands in; no SNI is sent for an address.
                         await loop.create_connection(
-                            lambda: connection, sock=dialled, ssl=self._client_tls, server_hostname=name or host
+                            lambda: connection, sock=dialled, ssl=context, server_hostname=name or host
                         )
                     else:
                         await loop.create_connection(lambda: connection, sock=dialled)

@@ -31,8 +31,53 @@ class NamedCertificate:
     key: Path | None = None
 
 
-class ServerTls:
-    """The context for accepted connections; follows its files, connections that are open keep what they have."""
+class _Following:
+    """A context that follows its files; connections that are open keep what they have."""
+
+    def __init__(self) -> None:
+        """Reads the files at once. Raises `Unavailable` when they are unusable."""
+        self._seen = self._signature()
+        self._check_at = 0.0
+        try:
+            self._context = self._load()
+        except Unusable as error:
+            raise Unavailable(f"certificate {error}") from None
+
+    def context(self, now: float) -> ssl.SSLContext:
+        """The context to use; looks at the files once in a while. `now` is the monotonic clock."""
+        if now >= self._check_at:
+            self._check_at = now + CHECK_INTERVAL_S
+            self.refresh()
+        return self._context
+
+    def refresh(self) -> bool:
+        """Read the files if they changed; whether there is a new context. A bad file leaves the old one in use."""
+        signature = self._signature()
+        if signature == self._seen:
+            return False
+        self._seen = signature
+        files = ", ".join(dict.fromkeys(str(path) for path in self._files() if path is not None))
+        try:
+            self._context = self._load()
+        except Unusable as error:  # none of them is taken up: they may belong together
+            log.event(logger, "certificate not reloaded", level=logging.ERROR, why=str(error))
+            return False
+        log.event(logger, "certificate reloaded", files=files)
+        return True
+
+    def _signature(self) -> tuple[object, ...]:
+        return tuple(_stat(path) for path in self._files() if path is not None)
+
+    def _files(self) -> Sequence[Path | None]:
+        raise NotImplementedError
+
+    def _load(self) -> ssl.SSLContext:
+        """Raises `Unusable`."""
+        raise NotImplementedError
+
+
+class ServerTls(_Following):
+    """The context for accepted connections."""
 
     def __init__(
         self,
@@ -52,37 +97,13 @@ class ServerTls:
         self._named = tuple(named)
         self._client_ca = client_ca
         self._demand_client = demand_client
-        self._seen = self._signature()
-        self._check_at = 0.0
-        try:
-            self._context = self._load()
-        except Unusable as error:
-            raise Unavailable(f"certificate {error}") from None
+        super().__init__()
 
-    def context(self, now: float) -> ssl.SSLContext:
-        """The context to accept with; looks at the files once in a while. `now` is the monotonic clock."""
-        if now >= self._check_at:
-            self._check_at = now + CHECK_INTERVAL_S
-            self.refresh()
-        return self._context
-
-    def refresh(self) -> bool:
-        """Read the files if they changed; whether there is a new context. A bad file leaves the old one in use."""
-        signature = self._signature()
-        if signature == self._seen:
-            return False
-        self._seen = signature
-        try:
-            self._context = self._load()
-        except Unusable as error:  # none of them is taken up: they may belong together
-            log.event(logger, "certificate not reloaded", level=logging.ERROR, why=str(error))
-            return False
-        log.event(logger, "certificate reloaded", file=str(self._own.certificate), others=len(self._named))
-        return True
-
-    def _signature(self) -> tuple[object, ...]:
-        files = [path for each in (self._own, *self._named) for path in (each.certificate, each.key)]
-        return tuple(_stat(path) for path in (*files, self._client_ca) if path is not None)
+    def _files(self) -> Sequence[Path | None]:
+        return [
+            *(path for each in (self._own, *self._named) for path in (each.certificate, each.key)),
+            self._client_ca,
+        ]
 
     def _load(self) -> ssl.SSLContext:
         context = self._context_of(self._own)
@@ -119,6 +140,26 @@ class Unusable(Exception):
     """A file that holds no certificate, key or authority; the text names it."""
 
 
+class ClientTls(_Following):
+    """The context for connections that we open: whom we trust there, and what we show to who asks (RFC 5922 7.4)."""
+
+    def __init__(self, ca: Path | None = None, *, certificate: Path | None = None, key: Path | None = None) -> None:
+        """Reads the files at once. Raises `Unavailable` when they are unusable."""
+        self._ca = ca
+        self._certificate = certificate
+        self._key = key
+        super().__init__()
+
+    def _files(self) -> Sequence[Path | None]:
+        return self._ca, self._certificate, self._key
+
+    def _load(self) -> ssl.SSLContext:
+        try:
+            return client_context(self._ca, certificate=self._certificate, key=self._key)
+        except Unavailable as error:
+            raise Unusable(str(error)) from None
+
+
 def client_context(
     ca: Path | None = None, *, certificate: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
@@ -137,7 +178,8 @@ def client_context(
         if certificate is not None:
             context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
-        raise Unavailable(f"certificate files of outgoing connections are unusable: {_reason(error)}") from None
+        names = ", ".join(str(path) for path in (ca, certificate, key) if path is not None) or "system authorities"
+        raise Unavailable(f"of outgoing connections is unusable ({names}): {_reason(error)}") from None
     return context
 
 

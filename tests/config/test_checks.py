@@ -51,6 +51,8 @@ from tests.harness.settings import GOOD, load, problems
         ("[sip]", '[sip]\nclient_ca_file = "policy.toml"', "sip.client_ca_file: goes with"),
         ("[sip]", '[sip]\nnameservers = ["ns.example"]', "sip.nameservers[0]: 'ns.example' is no address"),
         ("[sip]", '[sip]\nprivate_key = "no.pem"', "sip.private_key: file"),
+        ("[sip]", '[sip]\npbx_certificate = "no.pem"', "sip.pbx_certificate: file"),
+        ("[sip]", '[sip]\npbx_private_key = "no.pem"', "sip.pbx_certificate: is missing"),
         ("[sip]", '[sip]\nnonce_key_file = "no.key"', "sip.nonce_key_file: file"),
         ('url = "file:people.ldif"', "", "directory.url: is missing"),
         ("[directory]", '[directory]\nbind_password_file = "no.secret"', "directory.bind_password_file: file"),

@@ -182,6 +182,26 @@ async def test_a_large_request_goes_to_the_pbx_by_tcp_and_the_dialog_stays(rig: 
 
 
 @on_rig()
+async def test_a_large_ack_of_a_2xx_goes_by_tcp_too(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    by_tcp = PbxPeer(rig.network, PBX_ADDRESS, "tcp")
+    sent = await phone.invite("1000", body=b"")
+    answer_sent = rig.pbx.reply(await rig.pbx.request("INVITE"), 200, body=SDP)  # an offer; the ACK answers it
+    caller = dialog_of_caller(sent, await phone.response(200))
+    ack = caller.request("ACK", phone.via(), headers=LARGE)
+    ack.body = SDP
+    phone.send(ack)
+    arrived = await by_tcp.request("ACK")
+    assert str(arrived.via).startswith(f"SIP/2.0/TCP {EDGE[0]}:{EDGE[1]};branch=z9hG4bK")
+    assert (arrived.body, arrived.to.tag) == (SDP, answer_sent.to.tag)
+    rig.signalling.unreachable.add(PBX_ADDRESS[0])
+    rig.signalling._outgoing.clear()
+    phone.send(ack)  # the 2xx came again; the PBX takes no TCP any more
+    phone.send(caller.request("ACK", phone.via(), headers=[*LARGE, ("x-again", "else a copy to the byte")]))
+    assert (await rig.pbx.request("ACK")).via.transport == "UDP"
+
+
+@on_rig()
 async def test_a_small_request_stays_on_udp(rig: Rig) -> None:
     phone = rig.phone("alice")
     by_tcp = PbxPeer(rig.network, PBX_ADDRESS, "tcp")

@@ -35,6 +35,10 @@ cert_file = {of.certificate}
 priv_key_file = {of.key}
 method = tlsv1_2
 """
+DEMAND = """ca_list_file = {ca}
+verify_client = yes
+require_client_cert = yes
+"""
 CDR_HEAD = (
     "accountcode,src,dst,dcontext,clid,channel,dstchannel,lastapp,lastdata,start,answer,end,duration,billsec,"
     "disposition,amaflags,uniqueid,userfield\n"
@@ -56,12 +60,20 @@ def unpack() -> Unpacked:
 class Asterisk:
     """A PBX on loopback that trusts what comes from there."""
 
-    def __init__(self, folder: Path, *, edge: str = EXAMPLE_EDGE, certificate: Certificate | None = None) -> None:
-        """With a certificate it listens on TLS too."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        edge: str = EXAMPLE_EDGE,
+        certificate: Certificate | None = None,
+        client_ca: Path | None = None,
+    ) -> None:
+        """With a certificate it listens on TLS too, and with `client_ca` it demands one of its peers there."""
         self.folder = folder
         self.edge = edge
         self.port, self.tls_port = free_port(), free_port()
         self._certificate = certificate
+        self._client_ca = client_ca
         self._unpacked = unpack()
         self._setup()
         self._process = self._launch()
@@ -143,6 +155,8 @@ class Asterisk:
         if self._certificate is not None:
             with (self.folder / "etc" / "pjsip.conf").open("a") as more:
                 more.write(TLS.format(host=HOST, port=self.tls_port, of=self._certificate))
+                if self._client_ca is not None:
+                    more.write(DEMAND.format(ca=self._client_ca))
         for name in EMPTY:
             (self.folder / "etc" / f"{name}.conf").write_text("[general]\n")
         write_tone(self.folder / "sounds" / "tone.wav", hz=TONE_HZ, seconds=4)

@@ -140,3 +140,31 @@ def test_a_pbx_over_tls_must_show_its_name(
     finally:
         edge.stop()
         pbx.stop()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_pbx_over_tls_may_demand_a_certificate(
+    names: NameServer, new_folder: NewFolder, pki: Pki, shown: bool
+) -> None:
+    require("asterisk")
+    port, made, ours = free_port(), pki.issue("pbx", names=(PBX,)), pki.issue("ours", names=(DOMAIN,))
+    pbx = Asterisk(new_folder("asterisk-mtls"), edge=f"{HOST}:{port}", certificate=made, client_ca=pki.ca)
+    names.zone.update({(f"_sips._tcp.{PBX}", "SRV"): [f"1 0 {pbx.tls_port} a.{PBX}."]})
+    lines = [f'nameservers = ["{names.address}"]', f'ca_file = "{pki.ca}"']
+    if shown:
+        lines += [f'pbx_certificate = "{ours.certificate}"', f'pbx_private_key = "{ours.key}"']
+    edge = SecureEdge(new_folder("edge-mtls"), pbx=f"sip:{PBX};transport=tls", port=port, sip=lines)
+    try:
+        with Wire(edge.sip, ALICE) as phone:
+            if shown:
+                call = phone.call("1000")
+                assert phone.hang_up(call).status == 200
+                edge.wait_accounted(call.call_id, "Start", "Stop")
+                pbx.wait_idle()
+            else:
+                invite = phone.compose("INVITE", f"sip:1000@{DOMAIN}", body=phone.offer())
+                assert phone.ask_as_person(invite).status == 503
+                assert "pbx-failed" in edge.log()
+    finally:
+        edge.stop()
+        pbx.stop()

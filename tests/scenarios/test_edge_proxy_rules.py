@@ -58,6 +58,9 @@ async def test_breadth_of_a_fork(rig: Rig) -> None:
     await rig.pbx.response(440)
     rig.pbx.invite("1002", headers=[("max-breadth", "9")])
     assert [(await phone.request("INVITE")).get("max-breadth") for phone in phones] == ["4", "4"]
+    caller = rig.phone("alice")
+    await caller.login(caller.make("MESSAGE", f"sip:1000@{DOMAIN}"))
+    assert (await rig.pbx.request("MESSAGE")).get("max-breadth") == "60"  # every request that may fork further on
 
 
 @on_rig()

@@ -362,10 +362,26 @@ def test_too_many_contacts_in_one_request_are_refused() -> None:
     assert rejected(register(*contacts)).status == 403
 
 
+def test_a_flow_is_registered_with_one_contact() -> None:
+    managed = f"{PHONE};reg-id=1;{UUID}"
+    reject = rejected(register(managed, "<sip:alice@10.0.0.1>"))
+    assert (reject.status, reject.rule) == (400, "outbound")
+    assert len(apply(register(managed, "<sip:alice@10.0.0.1>;expires=0"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "reg_id"), [("", 0), ("<sip:edge.example;lr>", 0), ("<sip:in.example;lr>, <sip:edge.example;lr;ob>", 2)]
+)
+def test_a_reg_id_means_nothing_behind_a_first_hop_that_keeps_no_flows(path: str, reg_id: int) -> None:
+    headers = [f"Path: {path}"] if path else []
+    (binding,) = apply(register(f"{PHONE};reg-id=2;{UUID}", relayed=True, headers=headers))
+    assert binding.reg_id == reg_id
+
+
 def test_contacts_of_other_schemes_are_refused() -> None:
     for contact in ("<tel:+33123456789>", "<mailto:alice@example.com>"):
         reject = rejected(register(contact))
-        assert (reject.status, reject.rule) == (416, "scheme")
+        assert (reject.status, reject.rule) == (403, "scheme")
 
 
 @pytest.mark.parametrize(

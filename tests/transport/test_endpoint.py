@@ -33,7 +33,7 @@ from nomad.transport import keepalives
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint, source_address
 from nomad.transport.stun import MAGIC
-from nomad.transport.tls import ServerTls, client_context
+from nomad.transport.tls import ClientTls, ServerTls, client_context
 from tests.harness.pki import Pki
 from tests.transport.conftest import Gate
 
@@ -111,7 +111,7 @@ class Edge:
             stack=Stack(timers or Timers()),
             limits=limits,
             server_tls=ServerTls(tls.certificate, tls.key) if tls else None,
-            client_tls=client_context(pki.ca) if pki else None,
+            client_tls=ClientTls(pki.ca) if pki else None,
             origins=("https://phone.example",),
         )
         self.handler.endpoint = self.endpoint

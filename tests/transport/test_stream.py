@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from nomad.transport.connection import StreamLimits
 from nomad.transport.counters import Counters
 from nomad.transport.refusals import Refusals
 from nomad.transport.stream import Streams, address_group
-from nomad.transport.tls import ServerTls, client_context
+from nomad.transport.tls import ClientTls, ServerTls
 from tests.harness.pki import Pki
 from tests.transport.conftest import Gate
 
@@ -34,7 +33,7 @@ MESSAGE = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 4\r\n\r\nbody"
 class Peer:
     """Collects what connections report."""
 
-    def __init__(self, gate: Gate, limits: StreamLimits, *, client_tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, gate: Gate, limits: StreamLimits, *, client_tls: ClientTls | None = None) -> None:
         self.messages: asyncio.Queue[tuple[bytes, Flow]] = asyncio.Queue()
         self.closed: asyncio.Queue[tuple[Flow, str]] = asyncio.Queue()
         self.errors: list[str] = []
@@ -74,7 +73,7 @@ MakePeer = Callable[..., Peer]
 async def make(gate: Gate) -> AsyncIterator[MakePeer]:
     made: list[Peer] = []
 
-    def maker(limits: StreamLimits | None = None, *, client_tls: ssl.SSLContext | None = None) -> Peer:
+    def maker(limits: StreamLimits | None = None, *, client_tls: ClientTls | None = None) -> Peer:
         made.append(Peer(gate, limits or StreamLimits(), client_tls=client_tls))
         return made[-1]
 
@@ -308,7 +307,7 @@ async def test_nobody_listens(make: MakePeer) -> None:
 
 
 async def test_nobody_answers(make: MakePeer, pki: Pki) -> None:
-    client = make(StreamLimits(connect_s=0.1), client_tls=client_context(pki.ca))
+    client = make(StreamLimits(connect_s=0.1), client_tls=ClientTls(pki.ca))
     with socket.socket() as silent:  # accepts in the kernel and never shakes hands
         silent.bind(("127.0.0.1", 0))
         silent.listen(1)
@@ -332,7 +331,7 @@ async def test_an_address_in_use(make: MakePeer) -> None:
 
 async def test_tls_both_ways(make: MakePeer, pki: Pki) -> None:
     made = pki.issue("server")
-    server, client = make(), make(client_tls=client_context(pki.ca))
+    server, client = make(), make(client_tls=ClientTls(pki.ca))
     address = server.streams.listen("tls", "127.0.0.1", 0, tls=ServerTls(made.certificate, made.key))
     flow = await client.streams.connect(Target("tls", *address, "inria.example"))
     assert client.streams.send(MESSAGE, flow)
@@ -346,7 +345,7 @@ async def test_tls_both_ways(make: MakePeer, pki: Pki) -> None:
 
 async def test_the_wrong_name_is_refused_before_anything_is_read(make: MakePeer, pki: Pki) -> None:
     made = pki.issue("wrong")
-    server, client = make(), make(client_tls=client_context(pki.ca))
+    server, client = make(), make(client_tls=ClientTls(pki.ca))
     address = server.streams.listen("tls", "127.0.0.1", 0, tls=ServerTls(made.certificate, made.key))
     with pytest.raises(Unavailable, match=r"not for other\.example"):
         await client.streams.connect(Target("tls", *address, "other.example"))
@@ -357,11 +356,52 @@ async def test_the_wrong_name_is_refused_before_anything_is_read(make: MakePeer,
 
 async def test_an_unknown_authority_is_refused(make: MakePeer, pki: Pki, tmp_path: Path) -> None:
     made = pki.issue("unknown")
-    server, client = make(), make(client_tls=client_context(Pki(tmp_path / "other").ca))
+    server, client = make(), make(client_tls=ClientTls(Pki(tmp_path / "other").ca))
     address = server.streams.listen("tls", "127.0.0.1", 0, tls=ServerTls(made.certificate, made.key))
     with pytest.raises(Unavailable, match=r"(?i)certificate"):
         await client.streams.connect(Target("tls", *address, "localhost"))
     await eventually(lambda: server.streams._per_address == {})
+
+
+@pytest.mark.parametrize("authority", ["none", "another", "theirs"])
+async def test_a_peer_that_demands_a_certificate_is_shown_ours(
+    make: MakePeer, pki: Pki, tmp_path: Path, authority: str
+) -> None:
+    made, signs = pki.issue("demanding"), {"none": None, "another": Pki(tmp_path / "other"), "theirs": pki}[authority]
+    ours = signs.issue("ours", names=("edge.example",)) if signs else None
+    server = make()
+    demanding = ServerTls(made.certificate, made.key, client_ca=pki.ca, demand_client=True)
+    address = server.streams.listen("tls", "127.0.0.1", 0, tls=demanding)
+    shown = ClientTls(pki.ca, certificate=ours.certificate, key=ours.key) if ours else ClientTls(pki.ca)
+    client = make(client_tls=shown)
+    if authority == "theirs":
+        flow = await client.streams.connect(Target("tls", *address, "localhost"))
+        assert client.streams.send(MESSAGE, flow)
+        assert (await server.message())[0] == MESSAGE
+        return
+    with contextlib.suppress(Unavailable):  # TLS 1.3 tells the client after its handshake
+        flow = await client.streams.connect(Target("tls", *address, "localhost"))
+        client.streams.send(MESSAGE, flow)
+        assert (await client.gone())[0] == flow
+    assert server.messages.empty()
+
+
+async def test_a_new_certificate_of_ours_is_shown_on_new_connections(make: MakePeer, pki: Pki, tmp_path: Path) -> None:
+    made, stranger, ours = pki.issue("demanding"), Pki(tmp_path / "other").issue("ours"), pki.issue("renewed")
+    demanding = ServerTls(made.certificate, made.key, client_ca=pki.ca, demand_client=True)
+    certificate, key = tmp_path / "edge.pem", tmp_path / "edge.key"
+    shutil.copy(stranger.certificate, certificate)
+    shutil.copy(stranger.key, key)
+    tls = ClientTls(pki.ca, certificate=certificate, key=key)
+    server, client = make(), make(client_tls=tls)
+    address = server.streams.listen("tls", "127.0.0.1", 0, tls=demanding)
+    shutil.copy(ours.certificate, certificate)
+    shutil.copy(ours.key, key)
+    os.utime(certificate, ns=(1, 1))
+    assert tls.refresh()
+    flow = await client.streams.connect(Target("tls", *address, "localhost"))
+    assert client.streams.send(MESSAGE, flow)
+    assert (await server.message())[0] == MESSAGE
 
 
 async def test_no_tls_without_a_context(make: MakePeer) -> None:
@@ -389,7 +429,7 @@ async def test_a_new_certificate_does_not_drop_connections(make: MakePeer, pki: 
     shutil.copy(old.certificate, certificate)
     shutil.copy(old.key, key)
     tls = ServerTls(certificate, key)
-    server, client = make(), make(client_tls=client_context(pki.ca))
+    server, client = make(), make(client_tls=ClientTls(pki.ca))
     address = server.streams.listen("tls", "127.0.0.1", 0, tls=tls)
     before = await client.streams.connect(Target("tls", *address, "old.example"))
     shutil.copy(new.certificate, certificate)
@@ -401,7 +441,7 @@ async def test_a_new_certificate_does_not_drop_connections(make: MakePeer, pki: 
         assert client.streams.send(MESSAGE, flow)
         assert (await server.message())[0] == MESSAGE
     with pytest.raises(Unavailable):
-        await make(client_tls=client_context(pki.ca)).streams.connect(Target("tls", *address, "old.example"))
+        await make(client_tls=ClientTls(pki.ca)).streams.connect(Target("tls", *address, "old.example"))
 
 
 async def test_closing_sends_what_is_written(make: MakePeer) -> None:

@@ -13,6 +13,7 @@ import pytest
 from nomad.ports import Unavailable
 from nomad.transport.tls import (
     CHECK_INTERVAL_S,
+    ClientTls,
     NamedCertificate,
     ServerTls,
     check_peer,
@@ -128,6 +129,9 @@ def test_unusable_files_at_the_start(tmp_path: Path, text: str | None) -> None:
         ServerTls(path)
     with pytest.raises(Unavailable):
         client_context(path)
+    for wrong in ({"ca": path}, {"certificate": path}):
+        with pytest.raises(Unavailable, match=r"edge\.pem"):
+            ClientTls(**wrong)
 
 
 def test_client_certificates(pki: Pki) -> None:
