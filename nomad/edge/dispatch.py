@@ -18,7 +18,7 @@ from nomad.edge.attempts import check_media
 from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop, Leg
 from nomad.edge.forwarding import Onward
-from nomad.edge.gruu import leads_to_phone
+from nomad.edge.gruu import GR, leads_to_phone
 from nomad.edge.guard import ALLOW, METHODS, Guard, check_sanity
 from nomad.edge.judge import Judge
 from nomad.edge.notices import METHODS as NOTICES
@@ -264,7 +264,7 @@ class Dispatcher:
             ruleset, grant = self.ruleset, registration.grant
 
             async def judge(response: Response, flow: Flow) -> Onward | None:
-                if grant is None:
+                if grant is None or GR in request.uri.params:  # that one phone or none (RFC 5627 6.1)
                     return None
                 ringing = Incoming(incoming.key, request, flow)  # as if the phone had called
                 return await self._judge.forward(response, ringing, grant, ruleset)

@@ -18,7 +18,7 @@ from nomad.edge.auth import Identity
 from nomad.edge.calls import Leg
 from nomad.edge.gateways import Gateways, Passage
 from nomad.edge.logins import Logins
-from nomad.edge.outbound import targets
+from nomad.edge.outbound import by_next_flow, targets
 from nomad.edge.proxy import PBX, PHONE, Branch, Proxy, Relay, Retry
 from nomad.edge.sides import Incoming, Sides, beyond_us, calling_leg, guard_identity, new_target, remote_target
 from nomad.edge.subscriptions import ID_PREFIX, Subscription, Subscriptions, Way, freeze, learn, seconds_left
@@ -116,7 +116,7 @@ class Notices:
         def make(binding: Binding, token: str) -> Branch:
             return self._parts.sides.to_phone(incoming, binding, token=token, branches=count)
 
-        await self._fork(incoming, relay, bindings, make, self._open(incoming, PBX, registration.user))
+        await self._fork(incoming, relay, registration, bindings, make, self._open(incoming, PBX, registration.user))
 
     async def to_phone(self, incoming: Incoming, relay: Relay, identity: Identity, registration: Registration) -> None:
         """Forward a person's request to the one phone that it names by a GRUU (RFC 5627)."""
@@ -127,26 +127,33 @@ class Notices:
             to_phone = self._parts.sides.phone_to_phone
             return to_phone(incoming, identity.grant, binding, user=user, token=token, branches=count)
 
-        await self._fork(incoming, relay, bindings, make, self._open(incoming, PHONE, identity.user, far_user=user))
+        subscription = self._open(incoming, PHONE, identity.user, far_user=user)
+        await self._fork(incoming, relay, registration, bindings, make, subscription)
 
     async def _fork(
         self,
         incoming: Incoming,
         relay: Relay,
+        registration: Registration,
         bindings: Sequence[Binding],
         make: Callable[[Binding, str], Branch],
         subscription: Subscription | None,
     ) -> None:
         """Forward a request to phones; `make` gives what one gets, with a Record-Route that names the subscription."""
-        token = subscription.id if subscription is not None else ""
+
+        def to_phone(binding: Binding) -> Branch:
+            if subscription is None:
+                return make(binding, "")
+            subscription.far_flows += (binding.flow,)
+            return make(binding, subscription.id)
+
         try:
-            branches = [make(binding, token) for binding in bindings]
+            branches = [to_phone(binding) for binding in bindings]
         except BaseException:
             self._end(subscription)
             raise
-        if subscription is not None:
-            subscription.far_flows = tuple(branch.flow for branch in branches)
-        await self._relay(incoming, relay, branches, subscription)
+        next_flow = by_next_flow(registration.bindings, bindings, self._clock.wall(), to_phone)
+        await self._relay(incoming, relay, branches, subscription, retry=next_flow)
 
     async def _relay(
         self,

@@ -5,13 +5,14 @@ RFC 5626, 3327, 3608. The bindings themselves are computed by `sip/bindings`, st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from nomad.edge.proxy import FLOW_FAILED, Branch, Retry
 from nomad.ports import Binding
 from nomad.sip.bindings import keeps_flows
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow
-from nomad.sip.message import Request
+from nomad.sip.message import Request, Response
 
 # How often a phone is asked to show that its flow is alive (RFC 5626 4.4); NATs forget UDP within half a minute.
 FLOW_TIMER_S, UDP_FLOW_TIMER_S = 120, 25
@@ -64,7 +65,7 @@ def reply_headers(request: Request, flow: Flow, *, outbound: bool, service_route
 
 
 def targets(bindings: Iterable[Binding], now: float) -> list[Binding]:
-    """Where a call rings: of several flows to one phone only the newest (RFC 5626 6: never two at a time)."""
+    """Where a call rings: of several flows to one phone only the newest (RFC 5626 7: never two at a time)."""
     chosen: dict[tuple[str, int], Binding] = {}
     for index, binding in enumerate(bindings):
         if binding.expires_at <= now:
@@ -87,6 +88,24 @@ def other_flows(bindings: Iterable[Binding], chosen: Sequence[Binding], now: flo
     return sorted(others, key=lambda binding: -binding.expires_at)
 
 
+def by_next_flow(
+    bindings: Iterable[Binding], chosen: Sequence[Binding], now: float, to_phone: Callable[[Binding], Branch]
+) -> Retry:
+    """What takes the place of a branch to a phone whose flow is gone: one by the phone's next flow (RFC 5626 7)."""
+    spares = other_flows(bindings, chosen, now)
+
+    async def retry(response: Response | None, failed: Branch) -> Branch | None:
+        spare = next((each for each in spares if each.instance == failed.instance), None)
+        if spare is None or (response is not None and response.status != FLOW_FAILED):
+            return None
+        spares.remove(spare)
+        branch = to_phone(spare)
+        branch.request.body = failed.request.body
+        return branch
+
+    return retry
+
+
 def takers(bindings: Sequence[Binding], offer: bytes) -> list[Binding]:
     """Those whose phones can take the media of an offer, which nobody translates: browsers WebRTC, others all else.
 
@@ -99,7 +118,7 @@ def takers(bindings: Sequence[Binding], offer: bytes) -> list[Binding]:
 
 
 class Flows:
-    """Whose registrations live on which flow; they die with it (RFC 5626 4.2.2, 5.1)."""
+    """Whose registrations live on which flow; they die with it (RFC 5626 7)."""
 
     def __init__(self) -> None:
         self._users: dict[Flow, tuple[str, ...]] = {}

@@ -432,5 +432,5 @@ def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str
         return context.on_timeout(event.key, now)
     if side != PHONE:
         return context.on_failed(event.key, now)
-    # The flow of a phone is gone, and there is no other way to it (RFC 5626 5.3.1); a caller hears that it is away.
+    # The flow of a phone is gone, and there is no other way to it (RFC 5626 5.3.1, 7); a caller hears that it is away.
     return context.on_failed(event.key, now, 430 if within else 480)

@@ -21,7 +21,7 @@ from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.forwarding import Judge, Onward, tell
 from nomad.edge.gateways import Gateways, Passage, may_be_large
 from nomad.edge.logins import Logins
-from nomad.edge.outbound import other_flows, takers, targets
+from nomad.edge.outbound import by_next_flow, takers, targets
 from nomad.edge.personal import longest_call
 from nomad.edge.policy import EMERGENCY, Verdict
 from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retry
@@ -162,7 +162,7 @@ class Switchboard:
         onward: Retry | None = None
 
         async def retry(response: Response | None, failed: Branch) -> Branch | None:
-            """What rings in the place of a phone: its next flow (RFC 5626 5.3.1), or whom it names (16.7 step 4)."""
+            """What rings in the place of a phone: its next flow (RFC 5626 7), or whom it names (16.7 step 4)."""
             nonlocal onward
             if failed.side == PBX:
                 return await onward(response, failed) if onward is not None else None
@@ -175,7 +175,7 @@ class Switchboard:
             return await next_flow(response, failed)
 
         to_phone = partial(self._sides.to_phone, incoming, token=call.id, branches=len(bindings))
-        next_flow = self._next_flow(registration, bindings, to_phone)
+        next_flow = by_next_flow(registration.bindings, bindings, self._clock.wall(), to_phone)
         branches = [to_phone(binding) for binding in bindings]
         self._calls.open(call)
         await self._set_up(incoming, relay, call, branches, retry=retry)
@@ -196,7 +196,7 @@ class Switchboard:
         except Reject as reject:
             await self._close(call, status=reject.status, cause="User-Error", rule=reject.rule, reason=reject.reason)
             raise
-        next_flow = self._next_flow(registration, bindings, to_phone)
+        next_flow = by_next_flow(registration.bindings, bindings, self._clock.wall(), to_phone)
         await self._set_up(incoming, relay, call, branches, retry=next_flow)
 
     def _phones(self, registration: Registration, request: Request) -> tuple[Grant, list[Binding]]:
@@ -208,23 +208,6 @@ class Switchboard:
         if not bindings:
             raise Reject(488, "No phone of this person takes such media", rule="media", why=registration.user)
         return registration.grant, bindings
-
-    def _next_flow(
-        self, registration: Registration, bindings: list[Binding], to_phone: Callable[[Binding], Branch]
-    ) -> Retry:
-        """What rings in the place of a phone whose flow is gone: its next one (RFC 5626 5.3.1)."""
-        spares = other_flows(registration.bindings, bindings, self._clock.wall())
-
-        async def next_flow(response: Response | None, failed: Branch) -> Branch | None:
-            spare = next((each for each in spares if each.instance == failed.instance), None)
-            if spare is None or (response is not None and response.status != FLOW_FAILED):
-                return None
-            spares.remove(spare)
-            branch = to_phone(spare)
-            branch.request.body = failed.request.body
-            return branch
-
-        return next_flow
 
     async def _send_on(
         self, incoming: Incoming, call: Call, failed: Branch, response: Response, judge: Judge

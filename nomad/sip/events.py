@@ -119,7 +119,7 @@ class AckMissing:
 
 @dataclass(frozen=True, slots=True)
 class FlowClosed:
-    """A connection is gone; every binding and dialog side on it has lost its path (RFC 5626 4.2.2)."""
+    """A connection is gone; every binding and dialog side on it has lost its path (RFC 5626 7)."""
 
     flow: Flow
     why: str

@@ -54,6 +54,18 @@ async def test_the_pbx_reaches_one_phone_of_several(rig: Rig) -> None:
 
 
 @on_rig()
+async def test_a_call_to_a_gruu_is_not_sent_on_elsewhere(rig: Rig) -> None:
+    phone = rig.phone("bob")
+    public, _ = gruus(await register(phone, "1"), "1")
+    rig.pbx.invite("", uri=public)
+    phone.reply(await phone.request("INVITE"), 302, headers=[("contact", f"<sip:1000@{DOMAIN}>")])
+    assert not (await rig.pbx.response(302)).has("contact")
+    rig.pbx.invite("1002")
+    phone.reply(await phone.request("INVITE"), 302, headers=[("contact", f"<sip:1000@{DOMAIN}>")])
+    assert (await rig.pbx.request("INVITE")).uri.user == "1000"
+
+
+@on_rig()
 async def test_gruus_that_lead_nowhere(rig: Rig) -> None:
     phone = rig.phone("bob")
     public, temporary = gruus(await register(phone, "1", call_id="one"), "1")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from nomad.sip.message import Response
-from tests.harness.peers import DOMAIN, Phone
+from nomad.sip.message import Request, Response
+from tests.harness.line import EDGE
+from tests.harness.peers import DOMAIN, Phone, dialog_of_callee
 from tests.harness.rig import Rig, on_rig
 
 
@@ -105,6 +106,40 @@ async def test_next_flow_of_a_phone_is_tried_when_one_fails(rig: Rig) -> None:
     rig.pbx.invite("1002")
     one.reply(await one.request("INVITE"), 430)  # as a proxy before the phone would say
     await rig.pbx.response(430)
+
+
+@on_rig()
+async def test_a_message_and_a_refer_take_the_next_flow_of_a_phone_too(rig: Rig) -> None:
+    one, two = rig.phone("bob", transport="tcp"), rig.phone("bob", transport="tcp")
+    await register(one)
+    await asyncio.sleep(5)
+    await register(two, reg_id=2)
+    for method in ("MESSAGE", "REFER"):
+        rig.pbx.send(asked := outside(rig, method))
+        two.reply(await two.request(method), 430)
+        got = await one.request(method)
+        accepted = one.reply(got, 202)
+        answer = await rig.pbx.response(202)
+        await two.quiet()
+    # the news come by the flow that took the REFER
+    news = dialog_of_callee(got, accepted)
+    one.send(news.request("NOTIFY", one.via(), headers=[("event", "refer"), ("subscription-state", "active")]))
+    notify = await rig.pbx.request("NOTIFY")
+    assert (notify.call_id, notify.from_.tag) == (asked.call_id, answer.to.tag)
+
+
+def outside(rig: Rig, method: str) -> Request:
+    """A request of the PBX outside of dialogs, to bob."""
+    request = Request(method, f"sip:1002@{EDGE[0]}:{EDGE[1]}")
+    request.add("via", rig.pbx.via())
+    request.add("max-forwards", "70")
+    request.add("from", f"<sip:2000@pbx.example>;tag={method}")
+    request.add("to", f"<{request.uri_text}>")
+    request.add("call-id", f"{method}@pbx")
+    request.add("cseq", f"1 {method}")
+    request.add("contact", f"<sip:asterisk@{rig.pbx.host}>")
+    request.add("refer-to", "<sip:2000@pbx.example>")
+    return request
 
 
 @on_rig()
