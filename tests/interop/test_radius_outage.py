@@ -107,7 +107,7 @@ def test_nothing_is_lost_or_doubled_while_radius_is_gone(site: Site) -> None:
     sipp = site.load(BEFORE_S + OUTAGE_S + AFTER_S)
     wait_until(lambda: edge.metric("nomad_calls_active") > CALLS_PER_S, timeout_s=15, what="calls under way")
     site.radius.kill()
-    sit_out(site)
+    sit_out(site, OUTAGE_S, remembers=site.remembers)
     assert edge.metric("nomad_accounting_spool_records") > 0
     assert edge.metric("nomad_accounting_oldest_seconds") > OUTAGE_S / 2
     site.radius.start()
@@ -153,7 +153,7 @@ def test_the_same_with_the_edge_killed_in_the_middle(site: Site) -> None:
         assert {str(each["id"]) for each in edge.get("/api/v1/calls")["calls"]} & {str(session)}
         assert kept.hang_up(call).status == 200  # a call set up before gets its BYE routed
         seconds = time.time() - call.established_at
-        sit_out(site, since=began)
+        sit_out(site, OUTAGE_S / 2, remembers=False)  # what was remembered died with the edge
         site.radius.start()
         result = sipp.wait()
     # The phone of the orphan is gone, and so is its registration's flow: only its limit ends the call
@@ -193,18 +193,17 @@ def remember_everybody(edge: OrderedEdge) -> None:
             assert phone.register().status == 200
 
 
-def sit_out(site: Site, *, since: float | None = None) -> None:
+def sit_out(site: Site, seconds: float, *, remembers: bool) -> None:
     """The outage: once a second somebody unknown tries to get in, somebody known does, and OPTIONS is answered."""
-    began = time.monotonic() if since is None else since
-    restarted = since is not None  # what was remembered died with the edge
+    began = time.monotonic()
     attempts = 0
     with Wire(site.edge.sip, CAROL) as known:
-        while time.monotonic() - began < OUTAGE_S:
+        while time.monotonic() - began < seconds:
             attempts += 1
             started = time.monotonic()
-            try_to_get_in(site, known, attempts, remembers=site.remembers and not restarted)
+            try_to_get_in(site, known, attempts, remembers=remembers)
             wait_until(lambda: time.monotonic() - started >= 1.0, timeout_s=5, what="the next second")  # noqa: B023
-    assert attempts >= OUTAGE_S / 4
+    assert attempts >= seconds / 4
 
 
 def try_to_get_in(site: Site, known: Wire, attempts: int, *, remembers: bool) -> None:
