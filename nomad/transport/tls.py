@@ -144,7 +144,10 @@ class ClientTls(_Following):
     """The context for connections that we open: whom we trust there, and what we show to who asks (RFC 5922 7.4)."""
 
     def __init__(self, ca: Path | None = None, *, certificate: Path | None = None, key: Path | None = None) -> None:
-        """Reads the files at once. Raises `Unavailable` when they are unusable."""
+        """Reads the files at once. Raises `Unavailable` when they are unusable.
+
+        Without `ca` the authorities of the system are trusted.
+        """
         self._ca = ca
         self._certificate = certificate
         self._key = key
@@ -154,33 +157,22 @@ class ClientTls(_Following):
         return self._ca, self._certificate, self._key
 
     def _load(self) -> ssl.SSLContext:
+        """It checks the chain but no name: that is `check_peer`, because RFC 5922 has its own rules."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        _harden(context)
+        path = self._ca
         try:
-            return client_context(self._ca, certificate=self._certificate, key=self._key)
-        except Unavailable as error:
-            raise Unusable(str(error)) from None
-
-
-def client_context(
-    ca: Path | None = None, *, certificate: Path | None = None, key: Path | None = None
-) -> ssl.SSLContext:
-    """The context for connections that we open; trusts the system's authorities unless `ca` is given.
-
-    It checks the chain but no name: that is `check_peer`, because RFC 5922 has its own rules. Raises `Unavailable`.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    _harden(context)
-    try:
-        if ca is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(ca)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key, password=_no_password)
-    except (OSError, ssl.SSLError) as error:
-        names = ", ".join(str(path) for path in (ca, certificate, key) if path is not None) or "system authorities"
-        raise Unavailable(f"of outgoing connections is unusable ({names}): {_reason(error)}") from None
-    return context
+            if path is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(path)
+            if self._certificate is not None:
+                path = self._certificate
+                context.load_cert_chain(path, self._key, password=_no_password)
+        except (OSError, ssl.SSLError) as error:
+            raise Unusable(f"{path or 'of the system'} is unusable: {_reason(error)}") from None
+        return context
 
 
 def check_peer(certificate: Mapping[str, Any] | None, name: str) -> None:

@@ -33,7 +33,7 @@ from nomad.transport import keepalives
 from nomad.transport.connection import StreamLimits
 from nomad.transport.endpoint import Endpoint, source_address
 from nomad.transport.stun import MAGIC
-from nomad.transport.tls import ClientTls, ServerTls, client_context
+from nomad.transport.tls import ClientTls, ServerTls
 from tests.harness.pki import Pki
 from tests.transport.conftest import Gate
 
@@ -413,7 +413,7 @@ async def test_over_websocket(make: MakeEdge, pki: Pki, transport: str) -> None:
         f"{transport}://{host}:{port}/",
         subprotocols=["sip"],  # type: ignore[list-item]  # a NewType
         origin="https://phone.example",  # type: ignore[arg-type]  # a NewType
-        ssl=client_context(pki.ca) if transport == "wss" else None,
+        ssl=ClientTls(pki.ca).context(0.0) if transport == "wss" else None,
     ) as browser:
         await browser.send(request(via=f"{transport.upper()} df7jal23ls0d.invalid").decode())
         answer = await asyncio.wait_for(browser.recv(), 3)

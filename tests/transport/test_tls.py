@@ -17,7 +17,6 @@ from nomad.transport.tls import (
     NamedCertificate,
     ServerTls,
     check_peer,
-    client_context,
     sip_identities,
 )
 from tests.harness.pki import Pki
@@ -80,7 +79,7 @@ def test_a_peer_by_address() -> None:
 def test_old_versions_are_refused(pki: Pki) -> None:
     made = pki.issue("versions")
     server = ServerTls(made.certificate, made.key).context(0.0)
-    client = client_context(pki.ca)
+    client = ClientTls(pki.ca).context(0.0)
     assert server.minimum_version == client.minimum_version == ssl.TLSVersion.TLSv1_2
     assert client.verify_mode == ssl.CERT_REQUIRED
     assert not any(cipher["name"].startswith(("AES", "CAMELLIA")) for cipher in server.get_ciphers())
@@ -127,8 +126,6 @@ def test_unusable_files_at_the_start(tmp_path: Path, text: str | None) -> None:
         path.write_text(text)
     with pytest.raises(Unavailable, match=r"edge\.pem"):
         ServerTls(path)
-    with pytest.raises(Unavailable):
-        client_context(path)
     for wrong in ({"ca": path}, {"certificate": path}):
         with pytest.raises(Unavailable, match=r"edge\.pem"):
             ClientTls(**wrong)
@@ -140,8 +137,8 @@ def test_client_certificates(pki: Pki) -> None:
     demanded = ServerTls(made.certificate, made.key, client_ca=pki.ca, demand_client=True).context(0.0)
     assert optional.verify_mode == ssl.CERT_OPTIONAL
     assert demanded.verify_mode == ssl.CERT_REQUIRED
-    client_context(pki.ca, certificate=made.certificate, key=made.key)
-    client_context()
+    ClientTls(pki.ca, certificate=made.certificate, key=made.key)
+    ClientTls()
 
 
 def shake(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = None) -> dict[str, Any]:
@@ -180,7 +177,7 @@ def test_the_certificate_is_that_of_the_name_asked_for(pki: Pki, tmp_path: Path)
         NamedCertificate(("*.branch.example",), branches.certificate, branches.key),
     ]
     tls = ServerTls(made["own.example"].certificate, made["own.example"].key, named=named)
-    client = client_context(pki.ca)
+    client = ClientTls(pki.ca).context(0.0)
     shown = {name: names_of(shake(tls.context(0.0), client, name)) for name in (
         "one.example", "TWO.example", "also-two.example", "paris.branch.example", "a.paris.branch.example",
         "own.example", "nobody.example", "localhost",
@@ -206,7 +203,7 @@ def test_any_changed_file_gives_new_contexts(
     shutil.copy(old.certificate, certificate)
     shutil.copy(old.key, key)
     tls = ServerTls(own.certificate, own.key, named=[NamedCertificate(("x.test",), certificate, key)])
-    client = client_context(pki.ca)
+    client = ClientTls(pki.ca).context(0.0)
     shutil.copy(new.certificate, certificate)
     assert tls.context(100.0) is tls.context(101.0)  # its key has not come yet: the old pair stays
     assert names_of(shake(tls.context(101.0), client, "x.test")) == ["old.test"]
@@ -235,7 +232,9 @@ def test_who_gets_in_by_a_client_certificate(
     named = [NamedCertificate(("other.example",), made.certificate, made.key)]
     server = ServerTls(made.certificate, made.key, named=named, client_ca=pki.ca, demand_client=demanded).context(0.0)
     phone = {"": None, "ours": ours, "theirs": theirs}[shows]
-    client = client_context(pki.ca, certificate=phone.certificate if phone else None, key=phone.key if phone else None)
+    client = ClientTls(
+        pki.ca, certificate=phone.certificate if phone else None, key=phone.key if phone else None
+    ).context(0.0)
     for name in ("inria.example", "other.example"):
         if lets_in:
             assert shake(server, client, name)
@@ -257,7 +256,7 @@ def test_who_gets_in_by_a_client_certificate(
 )
 def test_a_real_certificate_of_a_pbx(pki: Pki, names: tuple[str, ...], uris: tuple[str, ...], *, right: bool) -> None:
     made = pki.issue("pbx", names=names, uris=uris)
-    shown = shake(ServerTls(made.certificate, made.key).context(0.0), client_context(pki.ca), "pbx.example")
+    shown = shake(ServerTls(made.certificate, made.key).context(0.0), ClientTls(pki.ca).context(0.0), "pbx.example")
     if right:
         check_peer(shown, "pbx.example")
     else:
@@ -267,12 +266,12 @@ def test_a_real_certificate_of_a_pbx(pki: Pki, names: tuple[str, ...], uris: tup
 
 def test_no_handshake_below_tls_1_2(pki: Pki) -> None:
     made = pki.issue("old")
-    client = client_context(pki.ca)
+    client = ClientTls(pki.ca).context(0.0)
     client.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError):
         shake(ServerTls(made.certificate, made.key).context(0.0), client)
-    client = client_context(pki.ca)
+    client = ClientTls(pki.ca).context(0.0)
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     assert shake(ServerTls(made.certificate, made.key).context(0.0), client)
