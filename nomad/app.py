@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from nomad import __version__, log, tasks
 from nomad import config as configuration
 from nomad.admin.app import AdminServer
 from nomad.alarm.desk import AlarmDesk
-from nomad.alarm.firewall import Firewall
 from nomad.clock import Clock
 from nomad.config import DNS_PORT, Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs, Wardens
@@ -28,7 +26,6 @@ from nomad.edge.dispatch import Parts as DispatchParts
 from nomad.edge.doorkeeper import Doorkeeper
 from nomad.edge.gateways import Gateways
 from nomad.edge.gruu import Gruus
-from nomad.edge.guard import FORGIVEN_S, Guard
 from nomad.edge.habits import Habits
 from nomad.edge.housekeeping import Housekeeping
 from nomad.edge.judge import Parts as JudgeParts
@@ -53,6 +50,7 @@ from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
 from nomad.edge.warden import Force, Warden
+from nomad.gate import Gate
 from nomad.inputs import (
     client_tls,
     identify,
@@ -71,7 +69,7 @@ from nomad.inputs import (
 )
 from nomad.media.off import MediaOff
 from nomad.metrics import Metrics
-from nomad.ports import CdrQuery, Deed, EventHandler, PolicyView, Reloaded, StoredBan, Unavailable
+from nomad.ports import CdrQuery, Deed, EventHandler, PolicyView, Reloaded, Unavailable
 from nomad.servers import RadiusServers
 from nomad.sip.events import Event, Flow
 from nomad.sip.stack import Stack
@@ -290,24 +288,17 @@ class Edge:
         self._closers.append(self.cdrs.close)
 
     async def _open_guard(self, trunks: Trunks) -> None:
-        self._bans = SqlBans(self._database)
-        self.firewall = Firewall(self.config.guard, failed=self.metrics.store_failure)
-        self.firewall.start()
-        self._closers.append(self.firewall.stop)
-        self.guard = Guard(
+        self.gate = Gate(
             self.config.guard,
+            SqlBans(self._database),
             exempt=trusted_addresses(trunks),
-            wall=self._clock.wall,
-            on_ban=self._banned,
-            on_unban=self._unbanned,
-            on_suspect=self._suspected,
+            clock=self._clock,
+            metrics=self.metrics,
+            recorder=self.auditor,
         )
-        now = self._clock.wall()
-        stored = await self._bans.load(now - FORGIVEN_S)
-        self.guard.restore(stored, self._clock.monotonic())
-        for ban in stored:
-            if ban.until > now:
-                self.firewall.ban(ban.address, ban.until - now)
+        self.guard = self.gate.guard
+        self._closers.append(self.gate.close)
+        await self.gate.open()
 
     async def _open_radius(self) -> None:
         self.radius = RadiusServers(self.config, self.metrics)
@@ -536,36 +527,6 @@ class Edge:
     def _warn(self, ruleset: Ruleset) -> None:
         for text in policy_warnings(self.config, ruleset):
             log.event(logger, "policy-warning", level=logging.WARNING, text=text)
-
-    def _banned(self, ban: StoredBan) -> None:
-        self.metrics.banned(ban.reason)
-        log.event(
-            logger, "banned", level=logging.WARNING, peer=ban.address, reason=ban.reason, seconds=round(ban.length_s)
-        )
-        self.auditor.record(Deed("guard", "ban", ban.address, ban.reason, (("seconds", f"{ban.length_s:.0f}"),)))
-        self.firewall.ban(ban.address, ban.length_s)
-        self._keep("ban", self._bans.put(ban))
-
-    def _unbanned(self, ban: StoredBan) -> None:
-        log.event(logger, "unbanned", peer=ban.address)
-        self.firewall.unban(ban.address)
-        self._keep("ban", self._bans.remove(ban.address))
-
-    def _suspected(self, address: str, reason: str) -> None:
-        self.metrics.suspected(reason)
-        log.event(logger, "suspected", peer=address, reason=reason)
-
-    def _keep(self, what: str, work: Coroutine[Any, Any, None]) -> None:
-        """Store something without waiting for it."""
-
-        async def keep() -> None:
-            try:
-                await work
-            except Unavailable as error:
-                self.metrics.store_failure(what)
-                log.event(logger, "store-failed", level=logging.ERROR, what=what, error=str(error))
-
-        tasks.spawn(keep(), name=what)
 
     async def _end_jobs(self) -> None:
         for job in self._jobs:

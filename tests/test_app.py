@@ -278,14 +278,14 @@ async def test_bans_survive_a_restart_and_reach_the_program(path: Path, tmp_path
     edge.guard.strike("198.51.100.7", "scanner", edge._clock.monotonic(), proven=True)
     edge.guard.strike("198.51.100.8", "scanner", edge._clock.monotonic(), proven=True)
     assert await edge.console.unban("198.51.100.8")
-    await edge.firewall.settled()
+    await edge.gate.firewall.settled()
     await edge.stop(grace_s=0.5)
     again = Edge(config.load(path), config_path=path)
     await again.start()
     try:
         assert [ban.address for ban in await again.console.bans()] == ["198.51.100.7"]
         assert not again.guard.admits("198.51.100.7", again._clock.monotonic())
-        await again.firewall.settled()
+        await again.gate.firewall.settled()
     finally:
         await again.stop(grace_s=0.5)
     told = [line.split()[:2] for line in seen.read_text().splitlines()]

@@ -33,6 +33,7 @@ ALLOWED = {
     "geoip": {"ports", *LEAVES},
     "inputs": {"sip", "ports", "edge", "transport", "geoip", "policies", *LEAVES},
     "policies": {"ports", "edge", *LEAVES},
+    "gate": {"ports", "edge", "alarm", *LEAVES},
     "process": {"app", "inputs", "ports", *LEAVES},
     "app": {
         "sip",
@@ -46,6 +47,7 @@ ALLOWED = {
         "aaa",
         "servers",
         "directory",
+        "gate",
         "inputs",
         "policies",
         "console",
