@@ -233,16 +233,16 @@ class CallTable:
         return sum(call.forwarded and call.user == user for call in self)
 
     def join(self, one: Grant, other: str, extension: str) -> bool:
-        """Whether a call between two people is in progress, by the edge alone or through a PBX."""
-        for call in self:
-            if call.user == one.user:
-                if (extension and call.number == extension) or any(leg.user == other for leg in call.callees.values()):
+        """Whether two people talk: by a call of the edge alone, or by one through a PBX that both are in."""
+        answered = [call for call in self if call.user in (one.user, other) and call.state is CallState.ANSWERED]
+        for caller, called, number in ((one.user, other, extension), (other, one.user, one.extension)):
+            takes = any(call.user == called and call.direction == "in" for call in answered)
+            for call in answered:
+                callee = call.callee()
+                if call.user != caller or call.direction != "out" or callee is None:
+                    continue
+                if callee.user == called or (takes and number and call.number == number):
                     return True
-            elif call.user == other and (
-                (one.extension and call.number == one.extension)
-                or any(leg.user == one.user for leg in call.callees.values())
-            ):
-                return True
         return False
 
     def __iter__(self) -> Iterator[Call]:

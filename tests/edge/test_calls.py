@@ -227,18 +227,31 @@ def test_calls_that_belong_together() -> None:
     assert first.multi == ""
 
 
-@pytest.mark.parametrize(
-    ("number", "callee", "joined"),
-    [("1002", "", True), ("1003", "", False), ("", "bob", True), ("", "carol", False)],
-)
-def test_who_talks_to_whom(number: str, callee: str, joined: bool) -> None:
+ALICE, BOB = Grant("alice", extension="1001"), Grant("bob", extension="1002")
+
+
+@pytest.mark.parametrize(("callee", "joined"), [("bob", True), ("carol", False)])
+def test_who_talks_to_whom_by_the_edge_alone(callee: str, joined: bool) -> None:
     table = CallTable()
-    made = call(number=number)
-    table.open(made)
-    made.callees["to"] = Leg("phone", PHONE, "to", user=callee)
-    alice, bob = Grant("alice", extension="1001"), Grant("bob", extension="1002")
-    assert table.join(alice, "bob", "1002") is joined
-    assert table.join(bob, "alice", "1001") is joined
-    assert not table.join(alice, "dave", "")
-    table.end(made, at=1001.0)
-    assert not table.join(alice, "bob", "1002")
+    table.open(made := call())
+    made.callees = {"to": Leg("phone", PHONE, "to", user=callee), "other": Leg("phone", PHONE, "other", user="bob")}
+    assert not table.join(ALICE, "bob", "1002")  # it rings
+    table.answered(made, "to", 1001.0)
+    assert table.join(ALICE, "bob", "1002") is joined
+    assert table.join(BOB, "alice", "1001") is joined
+    table.end(made, at=1002.0)
+    assert not table.join(ALICE, "bob", "1002")
+
+
+@pytest.mark.parametrize(("number", "joined"), [("1002", True), ("1003", False), ("", False)])
+def test_who_talks_to_whom_through_a_pbx(number: str, joined: bool) -> None:
+    table = CallTable()
+    answered(table, call(number=number))
+    assert not table.join(ALICE, "bob", "1002")  # a mailbox may have answered
+    bob = call("c2", "bob", "id@pbx")
+    bob.direction = "in"
+    answered(table, bob)
+    assert table.join(ALICE, "bob", "1002") is joined
+    assert table.join(BOB, "alice", "1001") is joined
+    assert not table.join(ALICE, "bob", "")
+    assert not table.join(ALICE, "dave", "1002")

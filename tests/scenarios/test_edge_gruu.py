@@ -312,6 +312,15 @@ async def test_who_may_have_a_phone_call(rig: Rig) -> None:
     await alice.invite("1002")
     rig.pbx.reply(await rig.pbx.request("INVITE"), 200, body=SDP)
     await alice.response(200)
+    await alice.login(refer(alice, to_bob, f"sip:1000@{DOMAIN}"))
+    await alice.response(403)  # not bob has answered
+    rig.pbx.invite("1002")
+    bob.reply(await bob.request("INVITE"), 200, body=SDP)
+    await rig.pbx.response(200)
+    elsewhere = {"sip:1000@evil.example": 403, f"sip:nobody@{DOMAIN}": 404, to_bob.replace("uuid:b", "uuid:x"): 480}
+    for target, status in elsewhere.items():
+        await alice.login(refer(alice, to_bob, target))
+        await alice.response(status)
     await alice.login(refer(alice, to_bob, f"sip:0899123456@{DOMAIN}"))
     await alice.response(403)
     await bob.quiet()
