@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -12,6 +13,7 @@ import pytest
 from tests.harness.edge import POLICY, Edge
 from tests.harness.people import ALICE, BOB, CAROL, DOMAIN, Person
 from tests.harness.ports import HOST
+from tests.harness.processes import wait_until
 from tests.harness.sipp import Sipp, credentials
 from tests.harness.wire import Wire
 from tests.interop.conftest import NewFolder
@@ -166,3 +168,52 @@ def test_a_pbx_calls_a_gruu(edge: Edge, pbx: Wire) -> None:
             assert ack.method == "ACK"
         nowhere = pbx.ask(pbx.compose("INVITE", f"sip:{BOB.login}@{DOMAIN};gr=urn:uuid:6", body=pbx.offer()))
         assert nowhere.status == 480
+
+
+def holds(folder: Path, request: str) -> bool:
+    """Whether the Call-ID of a request is in the files of the spool."""
+    call_id = re.findall(r"Call-ID: (\S+)", request)[0].encode()
+    return any(call_id in path.read_bytes() for path in folder.glob("*spool*"))
+
+
+def test_a_phone_watches_a_gruu_through_a_crash(edge: Edge) -> None:
+    remove_all(edge, BOB)
+    with Wire(edge.sip, BOB) as bob, Wire(edge.sip, ALICE) as alice:
+        request = bob.compose("REGISTER", f"sip:{DOMAIN}", to=bob.address, headers=["Supported: gruu"])
+        answer = bob.ask_as_person(request.replace(bob.contact, f'{bob.contact};+sip.instance="<urn:uuid:7>"'))
+        (gruu,) = re.findall(r'pub-gruu="([^"]*)"', answer.get("Contact"))
+        refused = alice.ask_as_person(alice.compose("REFER", gruu, headers=[f"Refer-To: <sip:1000@{DOMAIN}>"]))
+        assert refused.first == "SIP/2.0 403 You are in no call with this person"
+        lamp = ["Event: dialog", "Expires: 120"]
+        challenge = alice.ask(subscribe := alice.compose("SUBSCRIBE", gruu, headers=lamp))
+        alice.send(authorized := alice.authorize(subscribe, challenge))
+        asked = bob.receive()
+        assert asked is not None
+        assert asked.first == f"SUBSCRIBE {bob.contact[1:-1]} SIP/2.0"
+        route = [f"Record-Route: {value}" for value in asked.all("Record-Route")]
+        more = "\r\n".join([f"Contact: {bob.contact}", "Expires: 120", *route, "Content-Length: 0"])
+        accepted = bob.answer(asked, 200).replace(asked.get("To"), f"{asked.get('To')};tag=watched")
+        bob.send(accepted.replace("Content-Length: 0", more))
+        assert alice.final(authorized).status == 200
+        for state in ("active", "terminated"):
+            notify = bob.compose(
+                "NOTIFY",
+                alice.contact[1:-1],
+                call_id=asked.get("Call-ID"),
+                from_=f"{asked.get('To')};tag=watched",
+                to=asked.get("From"),
+                cseq=1 + (state == "terminated"),
+                headers=[f"Route: {asked.get('Record-Route')}", "Event: dialog", f"Subscription-State: {state}"],
+            )
+            bob.send(notify)
+            news = alice.receive()
+            assert news is not None
+            assert (news.method, news.get("Subscription-State")) == ("NOTIFY", state)
+            alice.send(alice.answer(news, 200))
+            assert bob.final(notify).status == 200
+            if state == "active":
+                wait_until(partial(holds, edge.folder, notify), timeout_s=5, what="the subscription on the disk")
+                edge.kill9()
+                edge.start()
+                assert edge.metric("nomad_subscriptions") == 1
+        assert edge.metric("nomad_subscriptions") == 0
