@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -94,6 +94,31 @@ async def test_what_waits_during_a_commit_shares_the_next(worker: Worker[StoreSe
     assert store.commits == [1, 100]
     assert store.calls[-1] == list(range(1, 101))
     assert store.committed == list(range(101))
+
+
+async def test_jobs_of_one_step_share_a_transaction(worker: Worker[StoreSession], store: Store) -> None:
+    """However fast the thread is: it gets them together."""
+    for first in range(0, 100, 2):
+        await asyncio.gather(worker.write("insert", [first]), worker.write("insert", [first + 1]))
+    assert store.commits == [2] * 50
+
+
+async def test_what_follows_is_done_in_order_for_whoever_still_waits(
+    worker: Worker[StoreSession], store: Store
+) -> None:
+    told: list[tuple[int, Any, str]] = []
+
+    def note(number: int) -> Callable[[Any, Exception | None], None]:
+        return lambda outcome, error: told.append((number, outcome, str(error or "")))
+
+    worker.write("insert", [1], then=note(1)).cancel()
+    failing = worker.write("other", ["bad"], then=note(2))
+    assert await worker.submit(lambda session: 42, then=note(3)) == 42
+    assert isinstance(failing.exception(), Unavailable)
+    assert told == [(1, None, ""), (2, None, "store x: bad row"), (3, 42, "")]
+    await worker.close()
+    worker.write("insert", [2], then=note(4)).exception()
+    assert told[3:] == [(4, None, "store x: not open")]
 
 
 async def test_different_statements_keep_their_order(worker: Worker[StoreSession], store: Store) -> None:
