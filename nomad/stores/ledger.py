@@ -131,6 +131,10 @@ class Ledger:
         self._over += positions
         self._sweep_soon()
 
+    def over(self) -> frozenset[int]:
+        """What is over and could not be deleted yet: reads still find it."""
+        return frozenset(self._over)
+
     def tried(self, positions: Iterable[int]) -> None:
         """Count one more try of these entries; as late as `drop` deletes."""
         self._tried.update(positions)

@@ -66,7 +66,7 @@ class Waiting(Generic[T]):
 
         def then(first: int, error: Exception | None) -> None:
             if error is not None:
-                self._whole = False  # who knows what is in the file
+                self._let_go()  # who knows what is in the file
                 return
             self._count += len(values)
             if self._whole:
@@ -87,13 +87,17 @@ class Waiting(Generic[T]):
             if not after:
                 return list(islice(self._held.values(), limit))
             return list(islice((entry for entry in self._held.values() if entry.position > after), limit))
+        asked = limit + len(self._ledger.over())
         entries: list[Entry[T]] = []
         unreadable: list[tuple[str, int]] = []
 
         def then(rows: Sequence[Row], error: Exception | None) -> None:
             if error is not None:
                 return
+            over = self._ledger.over()
             for row in rows:
+                if row.position in over:
+                    continue
                 try:
                     entries.append(Entry(row.position, row.at, row.attempts, self._unpack(row.data)))
                 except ValueError as fault:
@@ -101,19 +105,19 @@ class Waiting(Generic[T]):
                     unreadable.append((f"cannot be read: {fault}", row.position))
             if not after:
                 self._oldest_at = entries[0].at if entries else None
-                if len(rows) < limit:  # that was all: from here on what is added is held
+                if len(rows) < asked:  # that was all: from here on what is added is held
                     self._whole = True
                     self._held = {entry.position: entry for entry in entries}
                     self._count = len(entries)
 
-        await self._ledger.read((self._kind,), after=after, limit=limit, then=then)
+        await self._ledger.read((self._kind,), after=after, limit=asked, then=then)
         if unreadable:
             if not self._whole:
                 self._count = max(0, self._count - len(unreadable))
             await self._ledger.set_aside(unreadable)
             if not entries:  # behind them there may be others
                 return await self.first(limit, after=after)
-        return entries
+        return entries[:limit]
 
     def done(self, positions: Iterable[int]) -> None:
         """These are elsewhere now."""
@@ -139,6 +143,7 @@ class Waiting(Generic[T]):
         self._count = max(0, self._count - len(positions))
 
     def _let_go(self) -> None:
+        """Ask the file from here on."""
         self._oldest_at = self.oldest_at
         self._whole = False
         self._held = {}

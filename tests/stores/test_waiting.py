@@ -86,6 +86,23 @@ async def test_after_an_error_the_file_is_asked(queue: Queue, monkeypatch: pytes
     assert len(queue) == 2
 
 
+async def test_what_is_over_does_not_come_back_while_it_cannot_be_deleted(
+    ledger: Ledger, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await queue.add(given(1, 2, 3))
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger_module, "ADDS", ("INSERT INTO nowhere VALUES (?, ?, ?, ?, ?)",))
+        broken.setattr(ledger_module, "DELETE", "DELETE FROM nowhere WHERE position IN (?)")
+        queue.done([entry.position for entry in await queue.first(1)])
+        with pytest.raises(Unavailable):
+            await queue.add(given(4))
+        assert (len(queue), queue.oldest_at) == (2, 1002.0)
+        assert await numbers(queue, 1) == [2]
+    assert (await numbers(queue, 9), len(queue)) == ([2, 3], 2)
+    assert await ledger.count(RECORD) == 3
+    assert await ledger.query("SELECT at FROM entries") == [(1002.0,), (1003.0,)]
+
+
 async def test_a_backlog_of_before_is_counted(ledger: Ledger, queue: Queue) -> None:
     await queue.add(given(*range(1, 8)))
     again = Waiting(ledger, RECORD, unpack_record)
