@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from nomad.ports.records import BUILT_IN as BUILT_IN
 from nomad.ports.records import Cdr as Cdr
@@ -34,10 +34,8 @@ from nomad.ports.watch import Recorder as Recorder
 from nomad.ports.watch import StoredBan as StoredBan
 from nomad.sip.bindings import Binding as Binding
 from nomad.sip.events import ClientKey, Event, Flow, ServerKey
-
-if TYPE_CHECKING:
-    from nomad.sip.message import Request, Response
-    from nomad.sip.uri import Uri
+from nomad.sip.message import Request, Response
+from nomad.sip.uri import Uri
 
 
 class Unavailable(Exception):

@@ -6,10 +6,9 @@ Pure values. `Flow` is RFC 5626's word: the path over which a peer is reached an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from nomad.sip.message import Request, Response
+from nomad.sip.message import Request, Response
 
 
 class Flow(NamedTuple):

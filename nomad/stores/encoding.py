@@ -12,7 +12,7 @@ import msgspec
 
 from nomad.ports import AccountingRecord, Cdr, Registration
 
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 ESCAPED = b"\xc1"  # a byte that msgpack never uses: marks values whose text had to be escaped
 RAW_TEXT = 1  # msgpack extension type: text as the bytes that arrived
 
