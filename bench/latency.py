@@ -50,7 +50,7 @@ def measure(setting: Setting) -> Result:
 
 
 def _compare(setting: Setting, edges: list[Kamailio | Nomad], scenario: str, rate: float) -> Result:
-    seconds = 2.0 if setting.quick else max(6.0, 200 / rate)
+    seconds = 2.0 if setting.quick else max(6.0, 100 / rate)
     runs: dict[str, list[Run]] = {edge.name: [] for edge in edges}
     for edge in edges:
         setting.caller.run(edge.port, Load(scenario, min(rate, 50), 1), {})  # warm
