@@ -42,7 +42,7 @@ def measure(setting: Setting) -> Result:
                     if delay_s and name != "nomad":
                         count = int(name.split()[1])
                         first = min(first, 0.7 * count / delay_s / ROUND_TRIPS[scenario])
-                    rates[name] = highest(setting, make, scenario, first)
+                    rates[name] = highest(setting, make, scenario, first, delay_s=delay_s)
                     setting.say(f"{delay_s * 1000:g} ms of RADIUS delay, {scenario}, {name}: {rates[name]:.0f}/s")
                 ours = rates["nomad"]
                 result[f"{scenario}, {delay_s * 1000:g} ms"] = {
@@ -78,14 +78,15 @@ def _fresh(setting: Setting, name: str) -> Path:
     return setting.folder / "delay" / f"{name}-{number}"
 
 
-def highest(setting: Setting, make: Callable[[], Edge], scenario: str, first: float) -> float:
+def highest(setting: Setting, make: Callable[[], Edge], scenario: str, first: float, *, delay_s: float = 0.0) -> float:
     """The highest clean rate, to an eighth; each try that was not clean ends the edge, whose queues may be full."""
     seconds = 2.0 if setting.quick else 4.0
     low, high, rate = 0.0, 0.0, first
+    tail_s = 0.2 + ROUND_TRIPS[scenario] * delay_s
     edge = make()
     try:
         for _ in range(3 if setting.quick else 7):
-            run = setting.caller.run(edge.port, Load(scenario, round(rate), seconds), {})
+            run = setting.caller.run(edge.port, Load(scenario, round(rate), seconds, tail_s=tail_s), {})
             if run.clean:
                 low = max(low, run.load.rate)
             else:

@@ -34,6 +34,8 @@ class Load:
     hold_s: float = 0.0
     infos: int = 0
     busy: bool = False
+    tail_s: float = 0.2
+    """How long after the others the last operation may end, for `Run.clean`."""
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ class Run:
     @property
     def clean(self) -> bool:
         """Whether the edge carried it all without visible trouble."""
-        enough = CLEAN_CARRIED * self.load.rate * self.load.seconds / (self.load.seconds + 0.2)
+        enough = CLEAN_CARRIED * self.load.rate * self.load.seconds / (self.load.seconds + self.load.tail_s)
         return self.bad < CLEAN_BAD and self.carried >= enough
 
     def summary(self) -> dict[str, object]:
