@@ -95,7 +95,7 @@ def remove_all(edge: Edge, person: Person) -> None:
             f'pub-gruu="sip:carol@{DOMAIN};gr=urn:uuid:[-0-9]+";temp-gruu="sip:tgruu[.][-_A-Za-z0-9]+@{DOMAIN};gr"',
         ),
         ("gruu-as-contact", {"CONTACT": f"<sip:bob@{DOMAIN};gr=urn:uuid:1>", "CODE": "403"}, "403 This contact"),
-        ("not-a-sip-contact", {"CONTACT": "<mailto:carol@x>", "CODE": "416"}, "416 "),
+        ("not-a-sip-contact", {"CONTACT": "<mailto:carol@x>", "CODE": "403"}, "403 Contact must be a sip URI"),
     ],
 )
 def test_rule_of_one_request(edge: Edge, sipp_folder: Path, rule: str, values: dict[str, str], expect: str) -> None:
