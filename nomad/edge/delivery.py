@@ -42,7 +42,7 @@ class _Trouble:
 class _Tried:
     """What became of some records of one session."""
 
-    acknowledged: list[int] = field(default_factory=list)
+    acknowledged: int = 0
     failed: list[tuple[Spooled, str]] = field(default_factory=list)  # at most one: the rest has to wait for it
     final: list[tuple[Spooled, str]] = field(default_factory=list)
 
@@ -115,15 +115,12 @@ class Delivery:
                 sessions.setdefault(spooled.record.session, []).append(spooled)
         ready = [session for session in sessions if not self._rests(session, now)]
         tried = await asyncio.gather(*(self._deliver(sessions[session]) for session in ready))
-        acknowledged = [position for each in tried for position in each.acknowledged]
-        if acknowledged:
-            await self._spool.delivered(acknowledged)
         failed = [one for each in tried for one in each.failed]
         final = [one for each in tried for one in each.final]
         final += await self._blame(failed, before)
         for spooled, why in final:
             await self._set_aside(spooled, why)
-        left = len(acknowledged) + len(final)
+        left = sum(each.acknowledged for each in tried) + len(final)
         self._silent = not left and any(not self._is_blamed(spooled) for spooled, _ in failed)
         if left or len(batch) < BATCH:
             self._after = 0
@@ -150,7 +147,9 @@ class Delivery:
             self._metrics.accounting_sent(record.status)
             self._acknowledged += 1
             self._troubles.pop(record.session, None)
-            tried.acknowledged.append(spooled.position)
+            tried.acknowledged += 1
+            # At once: others of the batch may wait long for a server, and a crash meanwhile would send this again
+            await self._spool.delivered((spooled.position,))
         return tried
 
     def _is_blamed(self, spooled: Spooled) -> bool:

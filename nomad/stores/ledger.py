@@ -13,11 +13,13 @@ import json
 import logging
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from nomad.ports import Unavailable
+from nomad.stores.salvage import mend
 from nomad.stores.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 LOCK_WAIT_S = 1.0
 SWEEP_S = 1.0  # what is over is deleted this long after, at most
 AT_ONCE = 16  # rows of one INSERT
+RETRY_S = 1.0  # how often a disk that refused is tried again
+MAX_REFUSED = 10_000  # additions that are held for it; what comes then is lost
+OWN_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)  # not the disk's
 RECORD, CDR, CALL, OVER = "record", "cdr", "call", "over"  # kinds; the last: the call of that id has ended
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -43,6 +48,10 @@ CREATE TABLE IF NOT EXISTS undeliverable (
     data BLOB NOT NULL
 );
 """
+TABLES = {
+    "entries": ("position", "kind", "id", "at", "attempts", "data"),
+    "undeliverable": ("id", "at", "attempts", "why", "data"),
+}
 # Files of before entries had one table each for their kinds
 OLD = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'spool'"
 TAKE_OVER = (
@@ -82,20 +91,40 @@ class Row(NamedTuple):
     data: bytes
 
 
+class _Addition(NamedTuple):
+    """Entries on their way into the file."""
+
+    first: int
+    rows: list[Any]
+    then: Callable[[int, Exception | None], None]
+
+
 class Ledger:
-    """Entries in the order in which they were added. Belongs to one event loop, and the file to this process alone."""
+    """Entries in the order in which they were added. Belongs to one event loop, and the file to this process alone.
+
+    What the disk refuses (full, read-only, errors) is held in memory, and written when it takes it.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._worker = Worker(f"spool {path}", lambda: _Session(path), errors=(sqlite3.Error, OSError))
         self._next = 0
         self._over: list[int] = []
         self._tried: Counter[int] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._refused: deque[_Addition] = deque()
+        self._retry: asyncio.TimerHandle | None = None
         self._open = False
         self.aside = 0  # how many were set aside
 
     async def open(self) -> None:
         """Open the file. Raises `Unavailable`, also when another process has it."""
+        try:
+            kept = await asyncio.to_thread(mend, self._path, SCHEMA, TABLES)
+        except (sqlite3.Error, OSError) as error:
+            raise Unavailable(f"spool {self._path}: is damaged and cannot be mended: {error}") from None
+        if kept:
+            logger.error("spool %s was damaged; what could be read was taken over, it is kept as %s", self._path, kept)
         await self._worker.open()
         last, self.aside = await self._worker.submit(lambda session: session.survey())
         # Microseconds: a position is never used again, also when the file was empty at a restart
@@ -105,8 +134,14 @@ class Ledger:
     async def close(self) -> None:
         """Finish what waits and close the file."""
         self._open = False
+        if self._retry is not None:
+            self._retry.cancel()
+        last_try = [self._write(addition) for addition in self._refused]
         self._sweep()
         await self._worker.close()
+        lost = sum(isinstance(each, Exception) for each in await asyncio.gather(*last_try, return_exceptions=True))
+        if lost:
+            logger.error("spool %s: the disk never took %d additions, they are lost", self._path, lost)
 
     def add(
         self,
@@ -116,7 +151,8 @@ class Ledger:
         """Add entries: kind, id, Unix seconds, data. The future is done when they would survive a crash.
 
         Then `then` is called, in the order of the additions and whether or not somebody still waits for the future:
-        with the position of the first entry, the others follow it, and the error if it is not known to be there.
+        with the position of the first entry, the others follow it, and the error if it is not known to be there. After
+        an error of the disk it is called once more, when they are there after all.
         """
         first = position = self._next
         rows: list[Any] = []
@@ -124,7 +160,54 @@ class Ledger:
             rows += (position, *entry)
             position += 1
         self._next = position
-        return self._worker.write(ADD, rows, then=lambda _, error: then(first, error))
+        addition = _Addition(first, rows, then)
+        return self._behind(addition) if self._refused else self._write(addition)
+
+    def _write(self, addition: _Addition) -> asyncio.Future[None]:
+        def settled(_: object, error: Exception | None) -> None:
+            if error is not None and self._open and not isinstance(error.__cause__, OWN_FAULT):
+                self._hold(addition, error)
+            addition.then(addition.first, error)
+
+        return self._worker.write(ADD, addition.rows, then=settled)
+
+    def _behind(self, addition: _Addition) -> asyncio.Future[None]:
+        """While the disk refuses what came before; the order stays."""
+        error = Unavailable(f"spool {self._path}: held in memory, {len(self._refused)} additions wait for the disk")
+        self._hold(addition, error)
+        addition.then(addition.first, error)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_exception(error)
+        return future
+
+    def _hold(self, addition: _Addition, error: Exception) -> None:
+        if len(self._refused) >= MAX_REFUSED:
+            logger.error("spool %s: lost %s, too many wait for the disk", self._path, addition.rows[1:3])
+            return
+        self._refused.append(addition)
+        if self._retry is None:
+            logger.error("%s; what is to be written is held in memory until the disk takes it", error)
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        """The oldest first, alone: all of them each time would be too much work for nothing."""
+        oldest = self._refused[0]
+
+        def settled(_: object, error: Exception | None) -> None:
+            if not self._open:
+                return
+            if error is not None and not isinstance(error.__cause__, OWN_FAULT):
+                self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+                return
+            logger.warning("spool %s: the disk writes again, %d additions had waited", self._path, len(self._refused))
+            self._retry = None
+            refused, self._refused = self._refused, deque()
+            addition = refused.popleft()
+            addition.then(addition.first, error)
+            for addition in refused:
+                self._write(addition).add_done_callback(_heard)
+
+        self._worker.write(ADD, oldest.rows, then=settled).add_done_callback(_heard)
 
     def drop(self, positions: Iterable[int]) -> None:
         """These entries are over. They will be deleted, unless a crash comes first."""

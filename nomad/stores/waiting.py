@@ -69,7 +69,9 @@ class Waiting(Generic[T]):
                 self._let_go()  # who knows what is in the file
                 return
             self._count += len(values)
-            if self._whole:
+            if self._whole and self._held and first < next(reversed(self._held)):
+                self._let_go()  # the disk had refused these, and took others meanwhile
+            elif self._whole:
                 for position, (_, at, value) in enumerate(values, first):
                     self._held[position] = Entry(position, at, 0, value)
                 if len(self._held) > HELD:

@@ -223,6 +223,7 @@ class Worker(Generic[S]):
             session.commit()
         except self._errors as failure:
             error, shown = failure, Unavailable(f"{self._name}: {_first_line(failure)}")
+            shown.__cause__ = failure
         except Exception as failure:  # noqa: BLE001 - a bug in a job is its caller's to hear of, not the thread's end
             error = shown = failure
         if error is not None:

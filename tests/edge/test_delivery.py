@@ -29,6 +29,25 @@ async def test_sessions_are_delivered_side_by_side_each_in_order(bench: Bench) -
         assert [r.status for r in bench.sink.received if r.session == f"s{number}"] == ["Start", "Stop"]
 
 
+def test_what_was_acknowledged_leaves_the_spool_while_others_wait_for_the_server() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.fill(3)
+        answered = bench.sink.send
+
+        async def slow(record: AccountingRecord) -> None:
+            if record.session == "s1":
+                await asyncio.sleep(2.0)
+            await answered(record)
+
+        bench.sink.send = slow  # type: ignore[method-assign]
+        delivering = asyncio.create_task(bench.accountant.delivery.deliver_once())
+        await asyncio.sleep(1.0)
+        assert [spooled.record.id for spooled in await bench.spool.waiting(10)] == ["s1-Start", "s1-Stop"]
+        assert await delivering == 6
+
+    virtually(scenario)
+
+
 def test_two_deliverers_send_nothing_twice() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.fill(5)

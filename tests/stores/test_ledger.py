@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,65 @@ async def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
         assert [row.data for row in await ledger.read((CDR,), after=0, limit=10, then=ignore)] == [pack(cdr(1))]
         assert {row.kind for row in await ledger.read((CALL, CDR), after=7, limit=10, then=ignore)} == {CALL, CDR}
         await ledger.close()
+
+
+REFUSING = ("INSERT INTO nowhere VALUES (?, ?, ?, ?, ?)",)
+
+
+@pytest.mark.usefixtures("errors_expected")
+async def test_what_the_disk_refused_is_written_when_it_takes_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    told: list[tuple[str, bool]] = []
+    all_there = asyncio.Event()
+
+    def then(name: str) -> Callable[[int, Exception | None], None]:
+        def hear(_first: int, error: Exception | None) -> None:
+            told.append((name, error is None))
+            if (name, error) == ("c", None):
+                all_there.set()
+
+        return hear
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "ADDS", REFUSING)
+        for name in "abc":
+            with pytest.raises(Unavailable, match="nowhere" if name == "a" else "held in memory"):
+                await ledger.add([(RECORD, name, 1.0, b"")], then(name))
+    await all_there.wait()
+    await ledger.add([(RECORD, "d", 1.0, b"")], then("d"))
+    assert await ids(ledger) == ["a", "b", "c", "d"]
+    assert told == [*((name, False) for name in "abc"), *((name, True) for name in "abcd")]
+    assert "the disk writes again, 3 additions had waited" in caplog.text
+
+
+@pytest.mark.usefixtures("errors_expected")
+async def test_a_disk_that_takes_nothing_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MAX_REFUSED", 2)
+    ledger = Ledger(tmp_path / "other.db")
+    await ledger.open()
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "ADDS", REFUSING)
+        for name in "abc":
+            with pytest.raises(Unavailable):
+                await ledger.add([(RECORD, name, 1.0, b"")], ignore)
+        assert "lost ['record', 'c']" in caplog.text
+        await ledger.close()
+    assert "never took 2 additions" in caplog.text
+
+
+@pytest.mark.usefixtures("errors_expected")
+async def test_what_is_held_is_tried_once_more_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path / "other.db")
+    await ledger.open()
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "ADDS", REFUSING)
+        with pytest.raises(Unavailable):
+            await ledger.add([(RECORD, "a", 1.0, b"")], ignore)
+    await ledger.close()
+    await ledger.open()
+    assert await ids(ledger) == ["a"]
+    await ledger.close()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from nomad.ports import AccountingRecord, Unavailable
 from nomad.stores import ledger as ledger_module
 from nomad.stores import waiting as module
-from nomad.stores.encoding import unpack_record
+from nomad.stores.encoding import pack, unpack_record
 from nomad.stores.ledger import RECORD, Ledger
 from nomad.stores.waiting import Waiting
 from tests.stores.samples import record
@@ -75,17 +76,49 @@ async def test_what_nobody_waited_for_is_there(queue: Queue) -> None:
     assert await numbers(queue, 9) == [1, 2]
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_after_an_error_the_file_is_asked(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = asyncio.Event()
+    monkeypatch.setattr(queue, "_added", written.set)
+    monkeypatch.setattr(ledger_module, "RETRY_S", 0.0)
     await queue.add(given(1))
+    written.clear()
     with monkeypatch.context() as broken:
         broken.setattr(ledger_module, "ADDS", ("INSERT INTO nowhere VALUES (?, ?, ?, ?, ?)",))
-        with pytest.raises(Unavailable):
-            await queue.add(given(2))
-    await queue.add(given(3))
-    assert await numbers(queue, 9) == [1, 3]
+        for number in (2, 3):
+            with pytest.raises(Unavailable):
+                await queue.add(given(number))
+        assert await numbers(queue, 9) == [1]
+    await written.wait()
+    await queue.add(given(4))
+    assert await numbers(queue, 9) == [1, 2, 3, 4]
+    assert (len(queue), queue.oldest_at) == (4, 1001.0)
+
+
+async def test_what_the_disk_takes_late_stands_where_it_belongs(
+    ledger: Ledger, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was refused while the next, on its way already, was not."""
+    thens = []
+
+    def add(entries: object, then: Callable[[int, Exception | None], None]) -> None:
+        thens.append(then)
+
+    with monkeypatch.context() as held:
+        held.setattr(ledger, "add", add)
+        for number in (1, 2):
+            queue.add(given(number))
+    firsts: list[int] = []
+    for number in (1, 2):
+        entries = [(RECORD, record(number).id, record(number).at, pack(record(number)))]
+        await ledger.add(entries, lambda first, _: firsts.append(first))
+    thens[1](firsts[1], None)
+    thens[0](firsts[0], None)
+    assert await numbers(queue, 9) == [1, 2]
     assert len(queue) == 2
 
 
+@pytest.mark.usefixtures("errors_expected")
 async def test_what_is_over_does_not_come_back_while_it_cannot_be_deleted(
     ledger: Ledger, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
