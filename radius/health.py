@@ -34,7 +34,7 @@ TRANSITIONS = {
     (State.DEAD, Input.TRIED): State.TRIAL,
     (State.TRIAL, Input.ANSWERED): State.UP,
     (State.TRIAL, Input.SILENT): State.DEAD,
-    (State.TRIAL, Input.TRIED): State.TRIAL,
+    (State.TRIAL, Input.TRIED): State.TRIAL,  # the trial before came to nothing, not even to silence
 }
 
 
@@ -55,9 +55,10 @@ class Health:
 
     def __init__(self, limits: Limits) -> None:
         self.state = State.UP
-        self.since = 0.0
+        self.since = 0.0  # when it came up or died; trials change nothing
         self._limits = limits
         self._failures = 0
+        self._next_trial = 0.0
         self._answered_at = float("-inf")
 
     @property
@@ -69,10 +70,12 @@ class Health:
         """Whether the next request may go there; a dead server is given one on trial now and then."""
         if self.state is State.UP:
             return True
-        if self.state is State.DEAD and now - self.since >= self._limits.dead_s:
-            self._go(Input.TRIED, now)
-            return True
-        return False
+        if now < self._next_trial:
+            return False
+        # A trial whose request was given up, or could not be sent, is followed by another like every other trial.
+        self._next_trial = now + self._limits.dead_s
+        self._go(Input.TRIED, now)
+        return True
 
     def answered(self, now: float) -> bool:
         """A verified reply came; True when that brought the server back."""
@@ -91,13 +94,15 @@ class Health:
         if self.state is State.UP and self._failures < self._limits.failures:
             return False
         was = self.state
-        changed = self._go(Input.SILENT, now)
-        return changed and was is State.UP
+        if self._go(Input.SILENT, now):
+            self._next_trial = now + self._limits.dead_s
+        return was is State.UP
 
     def _go(self, what: Input, now: float) -> bool:
         state = TRANSITIONS[(self.state, what)]
         if state is self.state:
             return False
+        if State.UP in (state, self.state):
+            self.since = now
         self.state = state
-        self.since = now
         return True

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -196,6 +197,20 @@ async def test_a_dead_server_without_status_server_gets_a_trial(cleanup: list[Po
     await until(lambda: loop.time() > later)
     await pool.request(Code.ACCESS_REQUEST, NAME)
     assert all(packet.code != Code.STATUS_SERVER for packet in server.received)
+
+
+async def test_a_trial_that_could_not_be_sent_is_followed_by_another(cleanup: list[Pool | FakeServer]) -> None:
+    settings = Settings(timeout_s=0.1, initial_s=0.03, status_server=False, limits=Limits(failures=1, dead_s=0.05))
+    pool, (server,), _ = await make(cleanup, silent, settings=settings)
+    with pytest.raises(RadiusUnavailable):
+        await pool.request(Code.ACCESS_REQUEST, NAME)
+    server.behaviour = obedient
+    loop = asyncio.get_running_loop()
+    for attributes, outcome in ((attribute(1, b"x" * 253) * 17, EncodingError), (NAME, None)):
+        later = loop.time() + 0.06
+        await until(lambda later=later: loop.time() > later)  # type: ignore[misc]
+        with contextlib.nullcontext() if outcome is None else pytest.raises(outcome):
+            await pool.request(Code.ACCESS_REQUEST, attributes)
 
 
 async def test_nobody_listening_moves_on_at_once(cleanup: list[Pool | FakeServer]) -> None:

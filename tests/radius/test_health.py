@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from radius.health import TRANSITIONS, Health, Input, Limits, State
 
 
@@ -53,4 +51,17 @@ def test_dead_server_is_tried_now_and_then() -> None:
     assert not health.silent(since + 10.0, since + 12.0), "it was dead before"
     states.append(health.state)
     assert states == [State.TRIAL, State.DEAD]
-    assert health.since == pytest.approx(since + 12.0)
+    assert health.since == since, "so long it has been dead"
+    assert not health.admit(since + 21.9)
+    assert health.admit(since + 22.0)
+
+
+def test_a_trial_that_came_to_nothing_is_not_the_last() -> None:
+    health = dead(Limits(dead_s=10.0))
+    since = health.since
+    assert health.admit(since + 10.0)  # whoever asked went away, or had nothing that fits into a packet
+    assert not health.admit(since + 19.9)
+    assert health.admit(since + 20.0)
+    assert health.answered(since + 20.1)
+    assert health.up
+    assert health.since == since + 20.1
