@@ -58,6 +58,7 @@ CHANGEABLE = (
     "Nomad-Max-Minutes-Per-Day", "Nomad-Max-Call-Minutes",
 )  # fmt: skip
 GROUPS = ("Nomad-Group", "Filter-Id")
+SEVERAL = ("Class", "Nomad-Allow-Class", *GROUPS)  # of the others a second one contradicts the first
 HA1_DIGITS = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}  # not -sess: that HA1 is good for one nonce only
 HEX = frozenset("0123456789abcdef")
 _DIALECTS = {"sterman": digest.to_sterman, "rfc5090": digest.to_rfc5090}
@@ -231,6 +232,9 @@ def _wrong_in(order: Order, whom: Whom, changes: Sequence[tuple[str, Value]]) ->
         return ErrorCause.UNSUPPORTED_SERVICE  # Authorize-Only (RFC 5176 3.2)
     if names - allowed:
         return ErrorCause.UNSUPPORTED_ATTRIBUTE
+    single = [name for name, _ in order.attributes if name not in (*SEVERAL, *PASSING)]
+    if len(single) > len(set(single)) or any(name in SELECTING and not value for name, value in order.attributes):
+        return ErrorCause.INVALID_REQUEST  # taken without the second, or the empty one, it would be about more
     if whom == Whom() or (order.kind is Kind.CHANGE and not changes):
         return ErrorCause.MISSING_ATTRIBUTE
     if any(not _is_good(name, value) for name, value in changes):
