@@ -1,4 +1,7 @@
-"""Composition root: configuration in, a running edge out. Start, reload, drain, stop. The only place that wires."""
+"""Composition root: configuration in, a running edge out. Start, reload, drain, stop.
+
+The only place that opens anything; the services over it are joined in `edge/services.py`.
+"""
 
 from __future__ import annotations
 
@@ -16,40 +19,17 @@ from nomad.clock import Clock
 from nomad.config import DNS_PORT, Config, ConfigError, Radius, parse_listen, secret, split_host_port
 from nomad.console import EdgeConsole, Knobs, Wardens
 from nomad.directory import open_switch
-from nomad.edge.accounting import Accountant, Stores
+from nomad.edge.accounting import Stores
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.audit import Auditor
-from nomad.edge.auth import Authentication, Digest
-from nomad.edge.calls import CallTable, thaw
 from nomad.edge.dispatch import Dispatcher
-from nomad.edge.dispatch import Parts as DispatchParts
-from nomad.edge.doorkeeper import Doorkeeper
-from nomad.edge.gateways import Gateways
-from nomad.edge.gruu import Gruus
-from nomad.edge.habits import Habits
 from nomad.edge.housekeeping import Housekeeping
-from nomad.edge.judge import Parts as JudgeParts
 from nomad.edge.locks import Locks
-from nomad.edge.logins import Logins
 from nomad.edge.names import Names
-from nomad.edge.nonce import NonceSigner
-from nomad.edge.notices import Notices
-from nomad.edge.notices import Parts as NoticeParts
-from nomad.edge.offers import Offers
-from nomad.edge.orders import Orders
-from nomad.edge.parties import Parties
 from nomad.edge.policy import Ruleset
-from nomad.edge.probes import Probes
-from nomad.edge.proxy import Proxy
-from nomad.edge.registrar import Registrar
-from nomad.edge.sides import Lines, Sides
-from nomad.edge.subscriptions import ID_PREFIX, Subscriptions
-from nomad.edge.subscriptions import thaw as thaw_subscription
-from nomad.edge.switchboard import Switchboard
+from nomad.edge.services import Books, Rules, Services, Surroundings
 from nomad.edge.trunks import Trunks
-from nomad.edge.usage import Usage
 from nomad.edge.verdicts import Trust, Verdicts
-from nomad.edge.warden import Force, Warden
 from nomad.gate import Gate
 from nomad.inputs import (
     client_tls,
@@ -92,7 +72,6 @@ LEARN_S = 60 * 86_400.0  # habits come from the call records of so long
 LEARN_CALLS = 100_000  # and from the newest of them
 LEARN_PAGE = 2000
 FOLLOW_S = 5.0
-CALL_LIMIT_S = 24 * 3600.0  # a call restored after a crash whose ends never hang up
 
 
 class Edge:
@@ -110,7 +89,6 @@ class Edge:
         self._clock = clock or Clock()
         self._closers: list[Callable[[], Awaitable[object]]] = []  # run in reverse order
         self._jobs: list[asyncio.Task[None]] = []
-        self._names = Names()
 
     async def start(self) -> None:
         """Open everything; when this returns, phones can register. Raises `ConfigError` or `Unavailable`."""
@@ -232,24 +210,15 @@ class Edge:
         ruleset = await identify(ruleset, self.policies)
         await self._open_radius()
         await self._open_guard(trunks)
-        self.calls = CallTable()
-        self.subscriptions = Subscriptions(
-            limit=config.events.max_subscriptions, per_person=config.events.max_per_person
-        )
-        self.usage = Usage(ruleset.timezone)
-        self.accountant = Accountant(
-            Stores(self.spool, self.cdrs, self._live_calls),
-            self.radius.sink,
-            clock=clock,
-            metrics=self.metrics,
-            usage=self.usage,
-            account_refused=config.accounting.refused,
-        )
+        stores = Stores(self.spool, self.cdrs, self._live_calls)
+        books = Books(config, stores, self.radius.sink, timezone=ruleset.timezone, clock=clock, metrics=self.metrics)
+        self.calls, self.subscriptions = books.calls, books.subscriptions
+        self.usage, self.accountant = books.usage, books.accountant
         # Before any socket is open: a BYE of a restored call must find it, and no Start may come before Accounting-On
-        restored = await self._restore()
+        restored = await books.restore(clock.wall())
         if not restored:
             await self.accountant.node("Accounting-On")
-        await self._open_endpoint(trunks, ruleset)
+        await self._open_endpoint(trunks, ruleset, books)
         self._jobs = [
             asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
@@ -312,7 +281,7 @@ class Edge:
             metrics=self.metrics,
         )
 
-    async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset) -> None:
+    async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset, books: Books) -> None:
         config, clock, sip = self.config, self._clock, self.config.sip
         self.endpoint = Endpoint(
             None,
@@ -334,119 +303,41 @@ class Edge:
         own = self._own = OwnAddresses(
             config.domains, bound, outside=sip.advertise, inside=inside_addresses(trunks, bound)
         )
-        proxy = Proxy(self.endpoint, own, clock=clock, new_branch=self._names.branch, timer_c_s=sip.timer_c_s)
-        lines = Lines(self.endpoint, self.resolver, MediaOff())
-        sides = Sides(config, proxy=proxy)
-        logins = Logins(trunk_of=lambda flow: self.dispatcher.trunks.of(flow), via=proxy.via, new_cnonce=self._names.id)
-        gateways = Gateways(self.endpoint, self.resolver, proxy=proxy, clock=clock, metrics=self.metrics)
-        self.switchboard = Switchboard(
-            config,
-            lines,
-            sides=sides,
-            gateways=gateways,
-            logins=logins,
-            proxy=proxy,
-            calls=self.calls,
-            accountant=self.accountant,
-            own=own,
-            clock=clock,
-            metrics=self.metrics,
-            new_id=self._names.id,
-        )
-        self.notices = Notices(
-            config.events,
-            NoticeParts(sides, gateways, logins, proxy, self.subscriptions, self._live_calls),
-            clock=clock,
-            new_id=self._names.id,
-        )
-        key = nonce_key(config)
-        gruus = Gruus(key, locations=self.locations, own=own, wall=clock.wall, random=self._names.random)
-        self.orders = Orders(
-            calls=self.calls,
-            switchboard=self.switchboard,
-            accountant=self.accountant,
-            locations=self.locations,
-            domains=config.domains,
-            recorder=self.auditor,
-            forget=self.verdicts.forget,
-            drop=self.notices.drop,
-            amend=self.verdicts.amend,
-        )
-        self._open_warden()
-        auth = Authentication(
-            Digest(config.domain, config.domains, Offers.of(config), sip.digest_qop),
-            nonces=NonceSigner(key, lifetime_s=sip.nonce_lifetime_s, random=self._names.random),
-            window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=Doorkeeper(
-                self.verdicts,
-                self.locks,
-                refusal_s=config.guard.refusal_s,
-                clock=clock,
-                refused=self.warden.refused_login,
-            ),
-            clock=clock,
-            metrics=self.metrics,
-            answer=self.verdicts.answer,
-        )
-        registrar = Registrar(sip, locations=self.locations, gruus=gruus, watch=self.endpoint, own=own, clock=clock)
-        await registrar.resume()
-        parties = Parties(own, self.locations, gruus)
-        self.dispatcher = Dispatcher(
-            DispatchParts(
-                guard=self.guard,
-                auth=auth,
-                registrar=registrar,
-                parties=parties,
-                calls=self.calls,
-                subscriptions=self.subscriptions,
-                switchboard=self.switchboard,
-                notices=self.notices,
-                proxy=proxy,
-                own=own,
-                judging=JudgeParts(parties, self.calls, self.usage, self.warden, self.accountant),
-            ),
-            ruleset,
-            trunks,
-            countries=load_countries(config),
-            signalling=self.endpoint,
-            clock=clock,
-            metrics=self.metrics,
-            new_tag=self._names.tag,
-            scanners=load_scanners(config),
-        )
-        self.housekeeping = Housekeeping(
-            calls=self.calls,
-            proxy=proxy,
-            switchboard=self.switchboard,
-            notices=self.notices,
-            probes=Probes(
-                calls=self.calls,
-                switchboard=self.switchboard,
-                proxy=proxy,
-                logins=logins,
-                clock=clock,
-                interval_s=config.sip.dialog_check_s,
-            ),
-            accountant=self.accountant,
-            locations=self.locations,
-            guard=self.guard,
-            usage=self.usage,
-            clock=clock,
-            metrics=self.metrics,
-            interim_interval_s=config.accounting.interim_interval_s,
-        )
-        self.endpoint.handler = self.dispatcher
-        pending.hand_over(self.dispatcher)
-
-    def _open_warden(self) -> None:
-        config = self.config
         desk = AlarmDesk(config, failed=self.metrics.store_failure)
         desk.start()
         self._closers.append(desk.stop)
-        self.habits = Habits(config.fraud, self.usage.timezone)
-        force = Force(self.locks, self.calls, self.orders, self.switchboard, self.auditor, desk)
-        self.warden = Warden(self.habits, force, clock=self._clock, metrics=self.metrics)
-        self.accountant.watch = self.warden.call_ended
+        services = Services(
+            config,
+            Surroundings(
+                signalling=self.endpoint,
+                watch=self.endpoint,
+                own=own,
+                resolver=self.resolver,
+                media=MediaOff(),
+                locations=self.locations,
+                window=MemoryNonceWindow(wall=clock.wall),
+                guard=self.guard,
+                verdicts=self.verdicts,
+                locks=self.locks,
+                recorder=self.auditor,
+                notifier=desk,
+                key=nonce_key(config),
+                names=Names(),
+                clock=clock,
+                metrics=self.metrics,
+            ),
+            books,
+            Rules(ruleset, trunks, load_countries(config), load_scanners(config)),
+        )
+        await services.registrar.resume()
+        self.switchboard = services.switchboard
+        self.notices = services.notices
+        self.orders = services.orders
+        self.habits = services.habits
+        self.dispatcher = services.dispatcher
+        self.housekeeping = services.housekeeping
+        self.endpoint.handler = self.dispatcher
+        pending.hand_over(self.dispatcher)
 
     async def _learn(self) -> None:
         """What people usually do, from the call records of the last days; newest first, some at a time."""
@@ -462,25 +353,6 @@ class Edge:
                 until = page[-1].started_at
         except Unavailable as error:
             log.event(logger, "store-failed", level=logging.ERROR, what="habits", error=str(error))
-
-    async def _restore(self) -> int:
-        """Take in the calls and subscriptions that were there when the last process ended; how many calls."""
-        now = self._clock.wall()
-        self.usage.load(await self.cdrs.usage(self.usage.query(now)))
-        restored = 0
-        for stored in await self._live_calls.load():
-            try:
-                if stored.id.startswith(ID_PREFIX):
-                    self.subscriptions.restore(thaw_subscription(stored))
-                    continue
-                call = thaw(stored)
-            except ValueError as error:
-                log.event(logger, "call-lost", level=logging.ERROR, id=stored.id, why=str(error))
-                continue
-            self.calls.restore(call, now=now, latest_end=now + CALL_LIMIT_S)
-            self.accountant.opened(call)
-            restored += 1
-        return restored
 
     async def _open_admin(self) -> None:
         config = self.config

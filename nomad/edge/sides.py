@@ -19,7 +19,7 @@ from nomad.edge.proxy import (
     strip_untrusted,
 )
 from nomad.edge.trunks import Trunk
-from nomad.ports import Binding, Grant, MediaRelay, Resolver, Signalling
+from nomad.ports import Binding, Grant
 from nomad.sip.errors import SipError
 from nomad.sip.events import Flow, ServerKey
 from nomad.sip.message import Request, Response
@@ -33,15 +33,6 @@ class Incoming:
     key: ServerKey
     request: Request
     flow: Flow
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """What the edge is connected to."""
-
-    signalling: Signalling
-    resolver: Resolver
-    media: MediaRelay
 
 
 class Sides:

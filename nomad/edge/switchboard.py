@@ -25,10 +25,10 @@ from nomad.edge.outbound import by_next_flow, takers, targets
 from nomad.edge.personal import longest_call
 from nomad.edge.policy import EMERGENCY, Verdict
 from nomad.edge.proxy import FLOW_FAILED, PBX, PHONE, Branch, Proxy, Relay, Retry
-from nomad.edge.sides import Incoming, Lines, Sides, beyond_us, calling_leg, guard_identity, new_target
+from nomad.edge.sides import Incoming, Sides, beyond_us, calling_leg, guard_identity, new_target
 from nomad.edge.trunks import Trunk
 from nomad.metrics import Metrics
-from nomad.ports import Binding, Grant, Registration, Unavailable
+from nomad.ports import Binding, Grant, MediaRelay, Registration, Signalling, Unavailable
 from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.build import new_request
 from nomad.sip.errors import Reject, SipError
@@ -47,7 +47,8 @@ class Switchboard:
     def __init__(
         self,
         config: Config,
-        lines: Lines,
+        signalling: Signalling,
+        media: MediaRelay,
         *,
         sides: Sides,
         gateways: Gateways,
@@ -61,8 +62,8 @@ class Switchboard:
         new_id: Callable[[], str],
     ) -> None:
         self._config = config
-        self._signalling = lines.signalling
-        self._media = lines.media
+        self._signalling = signalling
+        self._media = media
         self._sides = sides
         self._gateways = gateways
         self._logins = logins

@@ -25,6 +25,7 @@ from nomad.ports import (
     Undeliverable,
     UsageQuery,
     UserUsage,
+    Vouched,
 )
 from nomad.sip.uri import Uri
 
@@ -80,8 +81,8 @@ class FakeAuthenticator:
         self.refused = Refusal()  # what a wrong password and an unknown user get
         self.asked: list[Proof] = []
 
-    async def check(self, proof: Proof) -> Grant | Refusal:
-        """As a RADIUS server would."""
+    async def vouch(self, proof: Proof) -> Vouched | Refusal:
+        """As a RADIUS server would, without the secret."""
         self.asked.append(proof)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
@@ -101,7 +102,7 @@ class FakeAuthenticator:
             cnonce=proof.cnonce,
             qop=proof.qop,
         )
-        return known[1] if proof.response == expected else self.refused
+        return Vouched(known[1]) if proof.response == expected else self.refused
 
 
 class FakeSink:

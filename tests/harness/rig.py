@@ -18,38 +18,17 @@ from nomad import tasks
 from nomad.config import Accounting, Config, Events, Fraud, Pbx, Sip
 from nomad.config import Guard as GuardTable
 from nomad.console import EdgeConsole, Knobs, Wardens
-from nomad.edge.accounting import Accountant, Stores
+from nomad.edge.accounting import Stores
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.audit import Auditor
-from nomad.edge.auth import Authentication, Digest
-from nomad.edge.calls import Call, CallTable, thaw
-from nomad.edge.dispatch import Dispatcher
-from nomad.edge.dispatch import Parts as DispatchParts
-from nomad.edge.doorkeeper import Doorkeeper
-from nomad.edge.gateways import Gateways
-from nomad.edge.gruu import Gruus
+from nomad.edge.calls import Call
 from nomad.edge.guard import Guard
-from nomad.edge.habits import Habits
-from nomad.edge.housekeeping import Housekeeping
-from nomad.edge.judge import Parts as JudgeParts
 from nomad.edge.locks import Locks
-from nomad.edge.logins import Logins
-from nomad.edge.nonce import NonceSigner
-from nomad.edge.notices import Notices
-from nomad.edge.notices import Parts as NoticeParts
-from nomad.edge.offers import Offers
-from nomad.edge.orders import Orders
-from nomad.edge.parties import Parties
+from nomad.edge.names import Names
 from nomad.edge.policy import Ruleset, compile_policy
-from nomad.edge.probes import Probes
-from nomad.edge.proxy import Proxy
-from nomad.edge.registrar import Registrar
-from nomad.edge.sides import Lines, Sides
-from nomad.edge.subscriptions import Subscriptions
-from nomad.edge.switchboard import Switchboard
+from nomad.edge.services import Books, Rules, Services, Surroundings
 from nomad.edge.trunks import Trunks, make_trunk
-from nomad.edge.usage import Usage
-from nomad.edge.warden import Force, Warden
+from nomad.edge.verdicts import Trust, Verdicts
 from nomad.geoip import NoCountries
 from nomad.inputs import load_scanners
 from nomad.media.off import MediaOff
@@ -93,6 +72,18 @@ max_call_minutes = 60
 _names = itertools.count(1)
 
 
+class CountedNames(Names):
+    """Names that one test run has like the next."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._numbers = itertools.count(first)
+
+    def take(self, length: int) -> str:
+        """The next number."""
+        return f"{next(self._numbers):0{length}x}"
+
+
 @dataclass(slots=True)
 class Talk:
     """An answered call: the dialogs of its two ends, and the edge's view of it."""
@@ -125,7 +116,7 @@ class Options:
 
 
 class Rig:
-    """An edge, wired as `app.py` wires it, over fakes."""
+    """The services of an edge over fakes."""
 
     network: Network
     sink: FakeSink
@@ -176,13 +167,8 @@ class Rig:
         ]
 
     async def restore(self) -> None:
-        """Take over what the edge before left, as `app.py` does; before `start`."""
-        now = self.clock.wall()
-        self.usage.load(await self.cdrs.usage(self.usage.query(now)))
-        for stored in await self.live_calls.load():
-            call = thaw(stored)
-            self.calls.restore(call, now=now, latest_end=now + 86400)
-            self.accountant.opened(call)
+        """Take over what the edge before left; before `start`."""
+        await self.books.restore(self.clock.wall())
 
     async def stop(self) -> None:
         """End the jobs."""
@@ -224,137 +210,48 @@ class Rig:
 
     def _build(self, survivors: Rig | None) -> None:
         config, clock = self.config, self.clock
-        names = (f"{number:012x}" for number in itertools.count(1_000_000 if survivors else 1))
-        name: Callable[[], str] = lambda: next(names)  # noqa: E731 - one name source for all
         self.trunks = Trunks([make_trunk(pbx, places=[PBX_ADDRESS]) for pbx in config.pbx])
         self.guard = Guard(config.guard, exempt=[PBX_ADDRESS[0]], wall=clock.wall)
         self.auditor = Auditor(self.audit, clock=clock, metrics=self.metrics)
         self.locks = Locks(self.stored_locks, config.domains)
+        self.notifier = ListNotifier()
         self.signalling = FakeSignalling(self.network, clock, self.guard)
-        self.calls = CallTable()
-        self.subscriptions = Subscriptions(
-            limit=config.events.max_subscriptions, per_person=config.events.max_per_person
-        )
-        self.usage = Usage(self.ruleset.timezone)
-        self.accountant = Accountant(
-            Stores(self.spool, self.cdrs, self.live_calls),
-            self.sink,
-            clock=clock,
-            metrics=self.metrics,
-            usage=self.usage,
-            account_refused=config.accounting.refused,
-        )
+        verdicts = Verdicts(self.authenticator, Trust(0.0, 0.0), clock=clock, metrics=self.metrics)
         listens = [("udp", *EDGE), ("tcp", *EDGE)]
         inside = {PBX_ADDRESS[0]: EDGE[0]}
-        own = OwnAddresses(config.domains, listens, outside=config.sip.advertise, inside=inside)
-        self.proxy = Proxy(
-            self.signalling, own, clock=clock, new_branch=lambda: f"z9hG4bK{name()}", timer_c_s=config.sip.timer_c_s
-        )
-        lines = Lines(self.signalling, self.resolver, MediaOff())
-        self.sides = sides = Sides(config, proxy=self.proxy)
-        logins = Logins(trunk_of=lambda flow: self.dispatcher.trunks.of(flow), via=self.proxy.via, new_cnonce=name)
-        self.gateways = gateways = Gateways(
-            self.signalling, self.resolver, proxy=self.proxy, clock=clock, metrics=self.metrics
-        )
-        self.switchboard = Switchboard(
+        stores = Stores(self.spool, self.cdrs, self.live_calls)
+        timezone = self.ruleset.timezone
+        self.books = Books(config, stores, self.sink, timezone=timezone, clock=clock, metrics=self.metrics)
+        services = Services(
             config,
-            lines,
-            sides=sides,
-            gateways=gateways,
-            logins=logins,
-            proxy=self.proxy,
-            calls=self.calls,
-            accountant=self.accountant,
-            own=own,
-            clock=clock,
-            metrics=self.metrics,
-            new_id=name,
-        )
-        self.notices = Notices(
-            config.events,
-            NoticeParts(sides, gateways, logins, self.proxy, self.subscriptions, self.live_calls),
-            clock=clock,
-            new_id=name,
-        )
-        random: Callable[[int], bytes] = lambda size: bytes.fromhex(name())[-size:].rjust(size)  # noqa: E731 - as above
-        self.nonces = NonceSigner(b"k" * 32, lifetime_s=config.sip.nonce_lifetime_s, random=random)
-        gruus = Gruus(b"k" * 32, locations=self.locations, own=own, wall=clock.wall, random=random)
-        self.orders = Orders(
-            calls=self.calls,
-            switchboard=self.switchboard,
-            accountant=self.accountant,
-            locations=self.locations,
-            domains=config.domains,
-            recorder=self.auditor,
-        )
-        self.habits = Habits(config.fraud, self.ruleset.timezone)
-        self.notifier = ListNotifier()
-        force = Force(self.locks, self.calls, self.orders, self.switchboard, self.auditor, self.notifier)
-        self.warden = Warden(self.habits, force, clock=clock, metrics=self.metrics)
-        self.accountant.watch = self.warden.call_ended
-        auth = Authentication(
-            Digest(config.domain, config.domains, Offers.of(config), config.sip.digest_qop),
-            nonces=self.nonces,
-            window=MemoryNonceWindow(wall=clock.wall),
-            authenticator=Doorkeeper(
-                self.authenticator,
-                self.locks,
-                refusal_s=config.guard.refusal_s,
-                clock=clock,
-                refused=self.warden.refused_login,
-            ),
-            clock=clock,
-            metrics=self.metrics,
-        )
-        self.registrar = Registrar(
-            config.sip, locations=self.locations, gruus=gruus, watch=self.signalling, own=own, clock=clock
-        )
-        parties = Parties(own, self.locations, gruus)
-        self.dispatcher = Dispatcher(
-            DispatchParts(
+            Surroundings(
+                signalling=self.signalling,
+                watch=self.signalling,
+                own=OwnAddresses(config.domains, listens, outside=config.sip.advertise, inside=inside),
+                resolver=self.resolver,
+                media=MediaOff(),
+                locations=self.locations,
+                window=MemoryNonceWindow(wall=clock.wall),
                 guard=self.guard,
-                auth=auth,
-                registrar=self.registrar,
-                parties=parties,
-                calls=self.calls,
-                subscriptions=self.subscriptions,
-                switchboard=self.switchboard,
-                notices=self.notices,
-                proxy=self.proxy,
-                own=own,
-                judging=JudgeParts(parties, self.calls, self.usage, self.warden, self.accountant),
-            ),
-            self.ruleset,
-            self.trunks,
-            countries=NoCountries(),
-            signalling=self.signalling,
-            clock=clock,
-            metrics=self.metrics,
-            new_tag=name,
-            scanners=load_scanners(config),
-        )
-        self.signalling.handler = self.dispatcher
-        self.housekeeping = Housekeeping(
-            calls=self.calls,
-            proxy=self.proxy,
-            switchboard=self.switchboard,
-            notices=self.notices,
-            probes=Probes(
-                calls=self.calls,
-                switchboard=self.switchboard,
-                proxy=self.proxy,
-                logins=logins,
+                verdicts=verdicts,
+                locks=self.locks,
+                recorder=self.auditor,
+                notifier=self.notifier,
+                key=b"k" * 32,
+                names=CountedNames(1_000_000 if survivors else 1),
                 clock=clock,
-                interval_s=config.sip.dialog_check_s,
+                metrics=self.metrics,
             ),
-            accountant=self.accountant,
-            locations=self.locations,
-            guard=self.guard,
-            usage=self.usage,
-            clock=clock,
-            metrics=self.metrics,
-            interim_interval_s=config.accounting.interim_interval_s,
+            self.books,
+            Rules(self.ruleset, self.trunks, NoCountries(), load_scanners(config)),
         )
+        self.calls, self.subscriptions = self.books.calls, self.books.subscriptions
+        self.usage, self.accountant = self.books.usage, self.books.accountant
+        self.proxy, self.gateways = services.proxy, services.gateways
+        self.switchboard, self.notices = services.switchboard, services.notices
+        self.registrar, self.warden = services.registrar, services.warden
+        self.dispatcher, self.housekeeping = services.dispatcher, services.housekeeping
+        self.signalling.handler = self.dispatcher
         self.console = EdgeConsole(
             Knobs(
                 reload=self._reload,
@@ -374,6 +271,7 @@ class Rig:
             spool=self.spool,
             wardens=Wardens(self.locks, self.audit, self.auditor),
             clock=clock,
+            forget=verdicts.forget,
             drop=self.notices.drop,
         )
 
