@@ -307,7 +307,8 @@ def _grant(reply: Packet, proof: Proof) -> Grant:
             numbers[kind] = _integer(kind, value)
     groups += [_text(value) for value in reply.get_all(Type.FILTER_ID)]
     return Grant(
-        user=user or proof.username.partition("@")[0],
+        # Many servers find "Alice" where alice is meant; each spelling would have limits of its own
+        user=user or proof.username.partition("@")[0].lower(),
         addresses=tuple(addresses),
         extension=extension,
         groups=_shared(tuple(dict.fromkeys(groups))),

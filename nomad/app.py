@@ -140,7 +140,8 @@ class Edge:
     async def _reload(self) -> Reloaded:
         try:
             config = configuration.load(self._config_path) if self._config_path else self.config
-            ruleset = await identify(load_ruleset(config), self.policies)
+            # A large policy takes a while to compile: calls go on meanwhile
+            ruleset = await identify(await asyncio.to_thread(load_ruleset, config), self.policies)
             scanners = load_scanners(config)
             countries = load_countries(config)
             trunks = Trunks(await load_trunks(config, self.resolver, known=self.dispatcher.trunks))

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ import pytest
 
 from nomad import config
 from nomad.app import Edge
-from nomad.config import ConfigError
+from nomad.config import Config, ConfigError
 from nomad.edge.calls import Call, CallState, Leg, freeze
+from nomad.edge.policy import Ruleset
 from nomad.edge.subscriptions import Subscription
 from nomad.edge.subscriptions import freeze as freeze_subscription
+from nomad.inputs import load_ruleset
 from nomad.ports import Grant, LiveCall, Reloaded, Target, Unavailable
 from nomad.sip.events import Flow
 from nomad.sip.uri import Uri
@@ -134,6 +137,19 @@ async def test_reload_takes_up_the_policy_and_keeps_the_old_one_on_failure(edge:
     policy.write_text('timezone = "Asia/Tokyo"\n' + POLICY.format(name="third"))
     assert (await edge.reload()).why == ""
     assert str(edge.usage.timezone) == "Asia/Tokyo"
+
+
+async def test_a_large_policy_is_compiled_beside_the_calls(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def load(config: Config) -> Ruleset:
+        threads.append(threading.current_thread())
+        return load_ruleset(config)
+
+    monkeypatch.setattr("nomad.app.load_ruleset", load)
+    assert (await edge.reload()).why == ""
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_requests_outside_of_calls_are_switched_off_by_a_reload(edge: Edge, path: Path) -> None:

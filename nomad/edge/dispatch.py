@@ -223,7 +223,8 @@ class Dispatcher:
         switchboard = self._parts.switchboard
         call = switchboard.open_out(incoming, identity, number, verdict, policy=ruleset.label)
         if phone is None:
-            await switchboard.call_out(incoming, relay, call, number=number, trunk=self.trunks.for_number(number))
+            trunk = self.trunks.for_number(verdict.dial)
+            await switchboard.call_out(incoming, relay, call, number=verdict.dial, trunk=trunk)
         else:
             await switchboard.call_phone(incoming, relay, call, phone)
 

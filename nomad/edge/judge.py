@@ -30,9 +30,11 @@ from nomad.sip.bindings import MAX_USER_AGENT_CHARS
 from nomad.sip.errors import Reject, SipError
 from nomad.sip.headers import NameAddr
 from nomad.sip.message import Response
-from nomad.sip.uri import Uri
+from nomad.sip.uri import Uri, unescape
 
 logger = logging.getLogger(__name__)
+
+REFERABLE = frozenset({"replaces", "require"})  # of a Refer-To: what an attended transfer needs (RFC 5589 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,14 @@ class Judge:
         if len(values) != 1:
             raise Reject(400, "Exactly one Refer-To is needed", rule="transfer")
         target = NameAddr.parse(values[0]).uri
+        if not _is_plain(target):
+            raise Reject(403, "Refer-To may name a call to replace and no more", rule="transfer", why=target.text)
         if target.scheme in ("sip", "sips") and target.host in self._pbx_hosts(party):
             target = Uri.build(target.unescaped_user, self._own.domain)
         number = await self._parts.parties.number_of(target, await self._parts.parties.phone_of(target))
         verdict = self.notice(incoming, identity, number, ruleset, direction=Direction.FORWARD)
+        if verdict.dial != number:  # the PBX reads the number where it stands, and may make another of it
+            raise Reject(403, f"Please transfer to {verdict.dial}", rule="transfer", why=number)
         if refusal := self._fraud_refusal(incoming, identity.grant, verdict):
             raise refusal
         self._parts.usage.count(identity.user, self._clock.wall())
@@ -223,7 +229,7 @@ class Judge:
         except SipError as error:
             self._not_forwarded(ringing, grant, rule="malformed", why=error.text)
             return None
-        return Onward(number, self._trunks().for_number(number), verdict, ruleset.label)
+        return Onward(verdict.dial, self._trunks().for_number(verdict.dial), verdict, ruleset.label)
 
     def _not_forwarded(self, ringing: Incoming, grant: Grant, *, rule: str, why: str) -> None:
         self._metrics.refused(rule)
@@ -246,3 +252,11 @@ class Judge:
         """Count a refusal by the policy, and the answer to it."""
         self._metrics.policy_refusal(verdict.rule)
         return refusal_of(verdict, self._own.domain)
+
+
+def _is_plain(target: Uri) -> bool:
+    """Whether a Refer-To asks for a call to whom it names: a header in it, as Route, may lead the PBX elsewhere."""
+    if (target.params.get("method") or "INVITE").upper() != "INVITE":
+        return False
+    names = (unescape(field.partition("=")[0]).lower() for field in target.headers.split("&") if field)
+    return all(name in REFERABLE for name in names)

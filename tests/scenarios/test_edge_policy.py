@@ -80,6 +80,21 @@ async def test_the_pbx_gets_what_was_dialled(rig: Rig) -> None:
 
 
 @on_rig(policy=POLICY)
+async def test_the_pbx_gets_no_number_that_was_not_judged(rig: Rig) -> None:
+    talk = await rig.talk(rig.phone("alice"), "+33(0)139635511")
+    assert (talk.invite.uri.user, talk.call.number) == ("+33139635511", "+33139635511")
+
+
+@pytest.mark.parametrize("number", ["+0033899123456", "+33*139635511", "000139635511", "+33139635511000000"])
+@on_rig(policy=POLICY)
+async def test_what_is_no_number_reaches_nobody(rig: Rig, number: str) -> None:
+    phone = rig.phone("alice")
+    phone.ack(await phone.invite(number), answer := await phone.response(403))
+    assert answer.reason == "Number not allowed: there is no such number"
+    await rig.pbx.quiet()
+
+
+@on_rig(policy=POLICY)
 async def test_a_call_ends_when_the_money_of_the_day_does(rig: Rig) -> None:
     phone = rig.phone("alice")
     for ends_after in (60, 60):  # half a unit each, by the longest call

@@ -231,6 +231,10 @@ async def test_transfer_is_a_call_that_the_policy_judges(rig: Rig) -> None:
     for target in (*premium, "<sip:1000@evil.example>"):
         phone.send(talk.caller.request("REFER", phone.via(), headers=[("refer-to", target)]))
         await phone.response(403)
+    for more in ("?To=%3Csip%3A0899123456%40x%3E", "?Replaces=x&%52oute=%3Csip%3Ax%3E", ";method=BYE"):
+        target = f"<sip:1000@inria.example{more}>"
+        phone.send(talk.caller.request("REFER", phone.via(), headers=[("refer-to", target)]))
+        assert (await phone.response(403)).reason == "Refer-To may name a call to replace and no more"
     phone.send(talk.caller.request("REFER", phone.via()))
     await phone.response(400)
     await rig.pbx.quiet()

@@ -149,7 +149,7 @@ class _Compiler:
                 entries.append(Entry(text, self._lines.of(path, text)))
             else:
                 entries += self._entries(path, (text,))
-        return NumberList(entries, self._class_names, numbering)
+        return NumberList(entries, self._class_names, numbering, wide=path.endswith("deny"))
 
     def _tariffs(self) -> dict[str, Tariff]:
         tariffs = {}

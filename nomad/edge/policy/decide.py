@@ -7,7 +7,7 @@ over every allow, what no rule allows is denied, and an emergency number is refu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 from nomad.edge.policy.numbers import EMERGENCY, Entry, Found
@@ -62,7 +62,7 @@ def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
         return _verdict(notes, _from_internet(attempt, member, notes), member, found)
     if found.name == EMERGENCY:
         notes.append(("emergency", found.entry.line, "emergency numbers are always allowed", ()))
-        return _verdict(notes, None, member, found)
+        return replace(_verdict(notes, None, member, found), dial=attempt.number)
     if member is None:
         note = ("group", 0, "user {}: in no group", (attempt.user,))
         return _verdict(notes, Refused(note, "No policy group for you"), None, found)
@@ -96,6 +96,7 @@ def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
         tariff=tariff,
         limits=group.limits,
         encrypted=_needs_encryption(attempt, group),
+        dial=found.dial or attempt.number,
     )
 
 
@@ -139,8 +140,11 @@ def _from_internet(attempt: Attempt, member: Membership | None, notes: list[Note
 
 def _numbers(ruleset: Ruleset, attempt: Attempt, found: Found, group: Group, notes: list[Note]) -> Refused | None:
     name = found.name
+    if not found.exists:
+        note: Note = ("class", 0, "no number of any country has more than 15 digits, '*' or '#', or begins with 0", ())
+        return Refused(note, "Number not allowed: there is no such number")
     if ruleset.deny and (entry := ruleset.deny.find(found)):
-        note: Note = ("deny", entry.line, "nobody may call {}", (_what(entry, name),))
+        note = ("deny", entry.line, "nobody may call {}", (_what(entry, name),))
         return Refused(note, f"{_kind(entry, name)} not allowed")
     if group.deny and (entry := group.deny.find(found)):
         note = ("deny", entry.line, "group {} denies {}", (group.name, _what(entry, name)))

@@ -10,13 +10,13 @@ import re
 
 import phonenumbers
 
-MAX_PREFIXES = 4  # a national prefix may be written more than once by somebody who tries what passes
+MAX_DIGITS = 15  # ITU-T E.164 6
 E164 = phonenumbers.PhoneNumberFormat.E164
 
 
 def canonical(number: str) -> str:
     """The one form of a number that begins with "+"; what is no number of any country stays as it is."""
-    for _ in range(MAX_PREFIXES):
+    for _ in range(MAX_DIGITS):  # somebody who tries what passes writes the national prefix more than once
         if not _may_hold_prefix(number):
             return number
         shorter = _parsed(number)
@@ -24,6 +24,11 @@ def canonical(number: str) -> str:
             return number
         number = shorter
     return number
+
+
+def is_e164(number: str) -> bool:
+    """Whether a number that begins with "+" can be one of any country: none has so many digits, or begins with 0."""
+    return number[1:2] != "0" and len(number) <= MAX_DIGITS + 1 and number[1:].isdecimal()
 
 
 def national(digits: str, country: str) -> str:

@@ -12,6 +12,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 HOLIDAY = 7  # beside the days of the week, 0 is Monday
 DAY_MINUTES = 24 * 60
 HOURS = re.compile(r"([A-Za-z,-]+) ([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
+HOLIDAY_TEXT = re.compile("([0-9]{4}-)?[0-9]{2}-[0-9]{2}")
 LEAP_YEAR = "2024-"
 
 
@@ -53,6 +54,8 @@ def parse_hours(text: str) -> OpenHours:
 def parse_holiday(text: str) -> str:
     """A day as `day_of` looks for it. Raises `ValueError`."""
     try:
+        if not HOLIDAY_TEXT.fullmatch(text):  # the library reads other forms too, as "20261225"
+            raise ValueError(text)
         date.fromisoformat(LEAP_YEAR + text if len(text) == len("12-25") else text)
     except ValueError:
         raise ValueError(f"'{text}' is no day; write '2026-12-25', or '12-25' for every year") from None
@@ -105,11 +108,12 @@ def _days(text: str) -> frozenset[int]:
     """Days of a list such as "mon-fri,sun,holidays", none when it cannot be read."""
     days: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
+        first, dash, last = part.partition("-")
+        last = last if dash else first
         if part == "holidays":
             days.add(HOLIDAY)
-        elif first in DAYS and (last or first) in DAYS:
-            start, end = DAYS.index(first), DAYS.index(last or first)
+        elif first in DAYS and last in DAYS:
+            start, end = DAYS.index(first), DAYS.index(last)
             days.update((start + step) % 7 for step in range((end - start) % 7 + 1))
         else:
             return frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 HEADER = re.compile(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]")
+QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 KEY = re.compile(r"\s*((?:[\"']?[\w-]+[\"']?\s*\.\s*)*[\"']?[\w-]+[\"']?)\s*=")
 
 
@@ -14,6 +15,7 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._text = text.splitlines()
         self._keys: dict[str, int] = {}
+        self._entries: dict[int, dict[str, int]] = {}  # line where a list begins -> its entries, once somebody asks
         counts: dict[str, int] = {}
         table, depth = "", 0
         for number, line in enumerate(self._text, 1):
@@ -31,22 +33,26 @@ class Lines:
         """The line of a key, or of one entry of its list; of the table when the key is not there; 0 when nothing is."""
         line = self._keys.get(path, 0)
         if line and entry:
-            return self._entry(line, entry)
+            return self._list(line).get(entry, line)
         while not line and "." in path:
             path = path.rpartition(".")[0]
             line = self._keys.get(path, 0)
         return line
 
-    def _entry(self, start: int, entry: str) -> int:
-        depth = 0
-        for number in range(start, len(self._text) + 1):
-            line = self._text[number - 1]
-            if f'"{entry}"' in line or f"'{entry}'" in line:
-                return number
-            depth += _brackets(line)
-            if depth <= 0:
-                break
-        return start
+    def _list(self, start: int) -> dict[str, int]:
+        """The lines of what stands in quotes in the list that begins here."""
+        entries = self._entries.get(start)
+        if entries is None:
+            entries = self._entries[start] = {}
+            depth = 0
+            for number in range(start, len(self._text) + 1):
+                line = self._text[number - 1]
+                for quoted in QUOTED.finditer(line):
+                    entries.setdefault(quoted[0][1:-1], number)
+                depth += _brackets(line)
+                if depth <= 0:
+                    break
+        return entries
 
 
 def _named(header: str, counts: dict[str, int], *, again: bool) -> str:

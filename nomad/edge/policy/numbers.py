@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from phonenumbers import PhoneMetadata
 
-from nomad.edge.policy.e164 import canonical, national
+from nomad.edge.policy.e164 import canonical, is_e164, national
 
 MAX_NUMBER_LENGTH = 64
 MAX_CACHED = 10_000  # numbers whose class is remembered
@@ -63,17 +63,31 @@ class Numbering:
 
     def normalise(self, number: str) -> str:
         """A clean number in E.164, or as it was dialled when it is internal, a short code or no outside number."""
-        if not self.country_code or not number or "*" in number or "#" in number:
-            return number
+        return self.forms(number)[0]
+
+    def forms(self, number: str) -> tuple[str, str]:
+        """The same, and what the PBX is to dial: what was dialled, without national prefixes that do not belong there.
+
+        A PBX that makes "0" of "+33" would make an international call of "+33044...".
+        """
+        if not self.country_code or not number or is_code(number):
+            return number, number
         if number[0] == "+":
-            return canonical(number)
+            e164 = canonical(number)
+            return e164, e164
         digits = self.without_outside(number)
         if len(digits) <= self.longest_internal:
-            return number
-        e164 = self.normalise_prefix(digits)
-        if e164[0] == "+":
-            return canonical(e164)
-        return national(digits, self._country) if self.is_bare else number
+            return number, number
+        as_dialled = self.normalise_prefix(digits)
+        if as_dialled[0] != "+":
+            return national(digits, self._country) if self.is_bare else number, number
+        e164 = canonical(as_dialled)
+        if e164 == as_dialled:
+            return e164, number
+        outside = number[: len(number) - len(digits)]
+        if self.international and digits.startswith(self.international):
+            return e164, f"{outside}{self.international}{e164[1:]}"
+        return e164, f"{outside}{self.national}{e164[1:].removeprefix(self.country_code)}"
 
     def without_outside(self, number: str) -> str:
         """A number without what the PBX wants before outside numbers."""
@@ -98,6 +112,11 @@ class Numbering:
             return self.international + digits
         digits = digits.removeprefix(self.country_code)
         return digits if self.is_bare else self.national + digits
+
+
+def is_code(number: str) -> bool:
+    """Whether a number or an entry is no mere number: a PBX or a gateway may do anything with "*" and "#"."""
+    return "*" in number or "#" in number
 
 
 def entry_problem(entry: str) -> str:
@@ -126,12 +145,14 @@ class Found(NamedTuple):
     local: str  # as it is dialled from the site
     name: str = ""
     entry: Entry = Entry("")
+    dial: str = ""  # what the PBX is to dial, when that is not what was dialled
+    exists: bool = True  # False: it looks like a number of E.164 and can be none
 
 
 class NumberClasses:
     """Looks up the class of a number; one hash look-up per prefix length in use."""
 
-    __slots__ = ("_expressions", "_found", "_lengths", "_prefixes", "_whole", "numbering")
+    __slots__ = ("_emergencies", "_expressions", "_found", "_lengths", "_prefixes", "_whole", "numbering")
 
     def __init__(
         self,
@@ -142,13 +163,18 @@ class NumberClasses:
         self._whole: dict[str, Found] = {}
         self._prefixes: dict[str, tuple[str, Entry]] = {}
         self._expressions: list[tuple[re.Pattern[str], str, Entry]] = []
+        self._emergencies: list[tuple[re.Pattern[str], Entry]] = []
         self._found: dict[str, Found] = {}
         for name, entries in classes.items():
             for each in entries:
                 entry = each if isinstance(each, Entry) else Entry(each)
                 text = entry.text
                 if text.startswith(EXPRESSION):
-                    self._expressions.append((re.compile(text.removeprefix(EXPRESSION)), name, entry))
+                    expression = re.compile(text.removeprefix(EXPRESSION))
+                    if name == EMERGENCY:
+                        self._emergencies.append((expression, entry))
+                    else:
+                        self._expressions.append((expression, name, entry))
                 elif name == EMERGENCY:
                     number = self.numbering.normalise(text)
                     self._whole[text] = self._whole[number] = Found(number, text, name, entry)
@@ -166,29 +192,40 @@ class NumberClasses:
         return found
 
     def _look(self, dialled: str) -> Found:
-        for number in (dialled, self.numbering.without_outside(dialled)):
-            if number in self._whole:
-                return self._whole[number]
-        number = self.numbering.normalise(dialled)
-        if number in self._whole:
-            return self._whole[number]
+        number, dial = self.numbering.forms(dialled)
         local = self.numbering.local(number)
+        forms = (dialled, self.numbering.without_outside(dialled), number, local)
+        for form in forms[:3]:
+            if form in self._whole:
+                return self._whole[form]
+        for expression, entry in self._emergencies:
+            if any(map(expression.fullmatch, forms)):
+                return Found(number, local, EMERGENCY, entry)
+        if dial == dialled:
+            dial = ""
+        if number.startswith("+") and not is_e164(number):
+            return Found(number, local, exists=False)
         for expression, name, entry in self._expressions:
             if expression.fullmatch(number) or expression.fullmatch(local):
-                return Found(number, local, name, entry)
+                return Found(number, local, name, entry, dial)
+        code = is_code(number)
         for length in self._lengths:
             match = self._prefixes.get(number[:length]) or self._prefixes.get(local[:length])
-            if match is not None:
-                return Found(number, local, *match)
-        return Found(number, local)
+            if match is not None and (not code or is_code(match[1].text)):
+                return Found(number, local, *match, dial)
+        return Found(number, local, dial=dial)
 
 
 class NumberList:
     """Classes, prefixes and expressions, as an `allow` or `deny` has them."""
 
-    __slots__ = ("_classes", "_expressions", "_lengths", "_prefixes", "texts")
+    __slots__ = ("_classes", "_expressions", "_lengths", "_prefixes", "_wide", "texts")
 
-    def __init__(self, entries: Sequence[Entry], classes: frozenset[str], numbering: Numbering) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], classes: frozenset[str], numbering: Numbering, *, wide: bool = False
+    ) -> None:
+        """`wide`: a prefix of digits is for codes too that begin so, as a `deny` wants it."""
+        self._wide = wide
         self.texts = tuple(entry.text for entry in entries)
         self._classes: dict[str, Entry] = {}
         self._prefixes: dict[str, Entry] = {}
@@ -212,7 +249,7 @@ class NumberList:
             return entry
         for length in self._lengths:
             entry = self._prefixes.get(found.number[:length]) or self._prefixes.get(found.local[:length])
-            if entry is not None:
+            if entry is not None and (self._wide or not is_code(found.number) or is_code(entry.text)):
                 return entry
         for expression, entry in self._expressions:
             if expression.fullmatch(found.number) or expression.fullmatch(found.local):

@@ -79,7 +79,7 @@ class People:
     def find(self, user: str, groups: Sequence[str], classes: Sequence[bytes]) -> Membership | None:
         """The group of a person with these LDAP groups, Filter-Ids and RADIUS classes."""
         found = self._members.get
-        matches = [found(("users", user)), found(EVERYBODY)]
+        matches = [found(("users", folded(user))), found(EVERYBODY)]
         for name in groups:
             key = folded(name)
             matches += (found(("ldap_group", key)), found(("filter_id", key)))
@@ -91,14 +91,14 @@ class People:
         return first[1] if first else None
 
 
-FOLDED = frozenset({"ldap_group", "filter_id"})
+FOLDED = frozenset({"ldap_group", "filter_id", "users"})  # else "Mallory" would be another than "mallory" is
 NAMED = frozenset({"ldap_group", "filter_id", "radius_class"})
 EVERYBODY = ("default", "")
 
 
 @functools.lru_cache(MAX_FOLDED)
 def folded(name: str) -> str:
-    """Group names compare without case and without blanks around the commas of a DN (RFC 4514)."""
+    """Names compare without case and without blanks around the commas of a DN (RFC 4514)."""
     return ",".join([part.strip() for part in name.lower().split(",")])
 
 

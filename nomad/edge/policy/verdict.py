@@ -74,6 +74,7 @@ class Verdict:
     tariff: Tariff | None = None  # what the call costs, None when nothing
     limits: Limits = NO_LIMITS  # of the group; a running call is held to them and to the person's own
     encrypted: bool = False  # media must stay encrypted while the call lasts
+    dial: str = ""  # what the PBX is to dial, when the person calls and may
 
     @property
     def chain(self) -> tuple[Step, ...]:

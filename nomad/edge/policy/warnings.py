@@ -9,7 +9,7 @@ from nomad.edge.policy.file import GroupTable, PolicyFile, names_of
 from nomad.edge.policy.hours import HOLIDAY, parse_hours
 from nomad.edge.policy.lines import Lines
 from nomad.edge.policy.numbers import EMERGENCY, EXPRESSION, Numbering
-from nomad.edge.policy.ruleset import folded
+from nomad.edge.policy.ruleset import FOLDED, folded
 
 MONTH_DAYS = 31
 LIMITS = (
@@ -22,8 +22,7 @@ LIMITS = (
     "max_forwarded_calls",
     "max_devices",
 )
-FOLDED = ("ldap_group", "filter_id")
-NESTED = re.compile(r"\([^()]*[*+}][^()]*\)[*+{]")  # "([0-9]+)+" tries every way to cut a number into pieces
+SET = re.compile(r"\[\^?\]?[^\]]*\]|\\.")  # a set of an expression, or what is quoted in one
 
 
 def warnings_of(tables: PolicyFile, lines: Lines, numbering: Numbering, source: str) -> tuple[str, ...]:
@@ -45,6 +44,20 @@ class _Doubts:
         self._tables = tables
         self._lines = lines
         self._numbering = numbering
+        self._forms: dict[str, str] = {}
+        self._prefixes = {
+            self._normalised(entry): name
+            for name, entries in tables.classes.items()
+            if name != EMERGENCY
+            for entry in entries
+            if not entry.startswith(EXPRESSION)
+        }
+        self._expressions = [
+            re.compile(entry.removeprefix(EXPRESSION))
+            for entries in tables.classes.values()
+            for entry in entries
+            if entry.startswith(EXPRESSION)
+        ]
 
     def all(self) -> Iterator[Doubt]:
         yield from self._classes()
@@ -79,14 +92,17 @@ class _Doubts:
                 number = self._normalised(entry)
                 if name == EMERGENCY and not entry.startswith(EXPRESSION):
                     continue  # whole numbers, looked for before all prefixes
-                other, as_written = first.setdefault(number, (name, entry))
+                if number not in first:
+                    first[number] = (name, entry)
+                    continue
+                other, as_written = first[number]
                 if other != name:
                     line = self._lines.of(f"classes.{other}", as_written)
                     shown = "" if as_written == entry else f" (as '{as_written}')"
                     yield path, entry, f"'{entry}' is in class {other}{shown} too{_at(line)}, and that one counts"
                 elif as_written != entry:
                     yield path, entry, f"'{entry}' is the same as '{as_written}' here; leave one out"
-                elif entries.count(entry) > 1:
+                else:
                     yield path, entry, f"'{entry}' stands here twice; leave one out"
 
     def _tariffs(self) -> Iterator[Doubt]:
@@ -124,15 +140,20 @@ class _Doubts:
 
     def _both(self, path: str, entries: Sequence[str], denies: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Doubt]:
         """Entries that are allowed and denied, and those that stand twice."""
-        for place, entry in enumerate(entries):
-            if entry in entries[:place]:
+        seen: set[str] = set()
+        for entry in entries:
+            if entry in seen:
                 yield path, entry, f"'{entry}' stands here twice; leave one out"
+            seen.add(entry)
             yield from _slow(path, entry)
             for where, others in denies:
                 found = next((other for other in others if self._covers(other, entry)), None)
                 if found is not None:
                     line = self._lines.of(where, found)
-                    yield path, entry, f"'{entry}' is allowed here, but {where} has '{found}'{_at(line)}: it is denied"
+                    is_number = found in self._tables.classes and entry not in self._tables.classes
+                    mend = "; give it a class of its own" if is_number else ""
+                    text = f"'{entry}' is allowed here, but {where} has '{found}'{_at(line)}: it is denied"
+                    yield path, entry, text + mend
                     break
 
     def _emergency(self, path: str, denied: Sequence[str]) -> Iterator[Doubt]:
@@ -146,16 +167,34 @@ class _Doubts:
         if wide == entry:
             return True
         classes = self._tables.classes
-        if wide in classes or wide.startswith(EXPRESSION):
-            return False  # the longest match decides about classes, so one says nothing about single numbers
+        if wide in classes:
+            return entry not in classes and not entry.startswith(EXPRESSION) and self._all_in(wide, entry)
+        if wide.startswith(EXPRESSION):
+            return False
         if entry in classes:
             return bool(classes[entry]) and all(self._covers(wide, each) for each in classes[entry])
         if entry.startswith(EXPRESSION):
             return False
         return self._normalised(entry).startswith(self._normalised(wide))
 
+    def _all_in(self, name: str, entry: str) -> bool:
+        """Whether all numbers with a prefix are in one class: the longest prefix decides, if no expression does."""
+        number = self._normalised(entry)
+        lengths = range(len(number), 0, -1)
+        if next((self._prefixes[number[:size]] for size in lengths if number[:size] in self._prefixes), "") != name:
+            return False
+        if any(other != name and prefix.startswith(number) for prefix, other in self._prefixes.items()):
+            return False
+        forms = (number, self._numbering.local(number))
+        return not any(expression.fullmatch(form) for expression in self._expressions for form in forms)
+
     def _normalised(self, entry: str) -> str:
-        return entry if entry.startswith(EXPRESSION) else self._numbering.normalise_prefix(entry)
+        if entry.startswith(EXPRESSION):
+            return entry
+        form = self._forms.get(entry)
+        if form is None:
+            form = self._forms[entry] = self._numbering.normalise_prefix(entry)
+        return form
 
     # -- groups --------------------------------------------------------------------------------------------------
 
@@ -212,8 +251,26 @@ class _Doubts:
 
 
 def _slow(path: str, entry: str) -> Iterator[Doubt]:
-    if entry.startswith(EXPRESSION) and NESTED.search(entry):
-        yield path, entry, f"'{entry}' repeats a repetition: a long number may hold up the edge; write it without"
+    if entry.startswith(EXPRESSION) and _repeats_what_varies(entry.removeprefix(EXPRESSION)):
+        text = f"'{entry}' repeats a repetition or a choice: a long number may hold up the edge; write it without"
+        yield path, entry, text
+
+
+def _repeats_what_varies(expression: str) -> bool:
+    """Whether "([0-9]+)+" or "(0|00)*" stands in an expression: those try every way to cut a number into pieces."""
+    text = SET.sub("x", expression)
+    varies = [False]  # of each group that is open, outermost first
+    for place, char in enumerate(text):
+        if char == "(":
+            varies.append(False)
+        elif char == ")" and len(varies) > 1:
+            inner = varies.pop()
+            if inner and text[place + 1 : place + 2] in ("*", "+", "{"):
+                return True
+            varies[-1] |= inner
+        elif char in "*+{|":
+            varies[-1] = True
+    return False
 
 
 def _at(line: int) -> str:

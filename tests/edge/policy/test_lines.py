@@ -1,5 +1,7 @@
 """nomad.edge.policy.lines: where keys and entries stand."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from nomad.edge.policy.lines import Lines
@@ -46,6 +48,22 @@ per_minute = 1
 )
 def test_where_things_stand(path: str, entry: str, line: int) -> None:
     assert Lines(TEXT).of(path, entry) == line
+
+
+def test_a_long_list_is_read_once() -> None:
+    """A list of 2,000 entries, one a line, held up the reload of an edge for two seconds."""
+    steps = 0
+
+    class Counted(str):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal steps
+            steps += 1
+            return super().__iter__()
+
+    lines = Lines("a = [\n" + "".join(f'"+{number}",\n' for number in range(2000)) + "]")
+    lines._text = [Counted(line) for line in lines._text]
+    assert [lines.of("a", f"+{number}") for number in range(2000)] == list(range(2, 2002))
+    assert steps <= 2002
 
 
 def test_an_empty_text_has_no_lines() -> None:

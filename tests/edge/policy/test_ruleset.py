@@ -27,6 +27,7 @@ match = { default = true }
     ("user", "groups", "classes", "name"),
     [
         ("zoe", ("cn=staff,dc=x",), (), "named"),
+        ("Zoe", ("cn=staff,dc=x",), (), "named"),  # a RADIUS server may give the name as it was typed
         ("amy", ("CN=Staff, DC=x",), (), "staff"),
         ("amy", ("cn=other", "cn=faculty,dc=x"), (b"gold",), "staff"),
         ("amy", ("STAFF",), (), "staff"),

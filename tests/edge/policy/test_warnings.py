@@ -156,6 +156,21 @@ def test_a_clean_policy_has_no_warnings() -> None:
             "max_call_minutes = 101",
             "p:22: group[0].max_call_minutes: is never reached: 100 minutes",
         ),
+        # numbers of a class that is denied
+        (
+            '"international"]\ndeny',
+            '"international", "0899123456"]\ndeny',
+            "p:17: group[0].allow: '0899123456' is allowed here, but deny has 'premium' (line 2): it is denied; "
+            "give it a class of its own",
+        ),
+        (
+            'deny = ["+882"]',
+            'deny = ["+338921"]',
+            "p:18: group[0].deny: '+338921' is denied to everybody (line 2) already",
+        ),
+        # expressions that a long number may hold up the edge with
+        ("re:[0-9]{4}", "re:([0-9]|[0-9][0-9])+x", "p:7: classes.internal: 're:([0-9]|[0-9][0-9])+x' repeats a"),
+        ("re:[0-9]{4}", "re:(([0-9]+))*", "p:7: classes.internal: 're:(([0-9]+))*' repeats a repetition"),
         # hours
         (
             "Mon-Fri 07:00-21:00",
@@ -175,6 +190,22 @@ def test_what_is_doubtful_is_named_with_its_line(old: str, new: str, warning: st
     assert any(found.startswith(warning) or warning in found for found in compile_policy(text, "p").warnings), (
         compile_policy(text, "p").warnings
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"international"]\ndeny', '"international", "08"]\ndeny'),  # some of these are of another class
+        ('premium = ["089"]', 'premium = ["089"]\nhotline = ["0899123"]\n[tariffs.hotline]'),
+        ("re:[0-9]{4}", "re:(06|07)[0-9]{8}"),
+        ("re:[0-9]{4}", "re:([0-9]{2})?[(*+]"),
+    ],
+)
+def test_what_is_meant_is_not_doubted(old: str, new: str) -> None:
+    text = CLEAN.replace(old, new, 1)
+    assert text != CLEAN
+    doubts = compile_policy(text, "p").warnings
+    assert not any("denied" in doubt or "repeats" in doubt for doubt in doubts), doubts
 
 
 def test_an_empty_policy_says_what_it_means() -> None:
