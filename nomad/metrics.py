@@ -45,6 +45,10 @@ class TransportCounters(Protocol):
         """By method and status code."""
 
     @property
+    def retransmissions(self) -> int:
+        """Datagrams that repeated a request; they are not in `requests`."""
+
+    @property
     def malformed(self) -> Mapping[str, int]:
         """By reason."""
 
@@ -146,7 +150,7 @@ class Histogram:
 class Metrics:
     """What `/metrics` and `/metrics/users` show.
 
-    `pseudonymise` replaces user names by hashes keyed with `pseudonym_key`; without one, names differ at each start.
+    `pseudonymise` replaces user names by keyed hashes, which differ at each start.
     """
 
     def __init__(
@@ -155,7 +159,6 @@ class Metrics:
         version: str = __version__,
         max_users: int = 5000,
         pseudonymise: bool = False,
-        pseudonym_key: bytes = b"",
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._wall = wall
@@ -198,7 +201,7 @@ class Metrics:
         self._transport: TransportCounters | None = None
         self._orders: OrderCounters | None = None
         self._replies: Callable[[], Mapping[tuple[str, str, str], float]] = dict
-        self._users = _Users(max_users, (pseudonym_key or secrets.token_bytes(32)) if pseudonymise else b"")
+        self._users = _Users(max_users, secrets.token_bytes(32) if pseudonymise else b"")
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collected(self._collect))
         ProcessCollector(registry=self._registry)
@@ -378,6 +381,8 @@ class Metrics:
             drops[reason] = drops.get(reason, 0.0) + count
         yield _counts("nomad_sip_requests", "Requests received", ["method", "transport"], seen.requests if seen else {})
         yield _counts("nomad_sip_responses", "Responses sent", ["method", "code"], seen.responses if seen else {})
+        repeats = {(): seen.retransmissions if seen else 0}
+        yield _counts("nomad_sip_retransmissions", "Repeated requests that were answered unparsed", [], repeats)
         yield _counts("nomad_sip_malformed", "What was no SIP message", ["reason"], seen.malformed if seen else {})
         yield _counts(self._drops.name, self._drops.text, ["reason"], drops)
         yield _counts("nomad_sip_keepalives", "Keepalives answered", ["kind"], seen.keepalives if seen else {})

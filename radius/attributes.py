@@ -22,7 +22,6 @@ from radius.packet import MAX_VALUE_BYTES, Packet, Type, attribute, split_attrib
 Value = str | int | bytes
 NOMAD = 32473  # the enterprise number for documentation (RFC 5612)
 FILES = ("rfc2865", "rfc2866", "rfc2869", "rfc5176", "sterman", "rfc5090", "nomad")
-_HIDDEN = 1  # pyrad's `encrypt` of User-Password
 
 
 @functools.cache
@@ -92,15 +91,6 @@ def cut_text(octets: bytes, room: int) -> bytes:
     while room > 0 and octets[room] & 0xC0 == 0x80:
         room -= 1
     return octets[:room]
-
-
-def code_of(name: str) -> int:
-    """The attribute type (of a vendor attribute: within the vendor) by name. Raises `EncodingError`."""
-    definition = dictionary().attributes.get(name)
-    if definition is None:
-        raise EncodingError(f"attribute '{name}' is in no dictionary")
-    code: int = definition.code
-    return code
 
 
 def named(packet: Packet) -> list[tuple[str, Value]]:

@@ -122,7 +122,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         now = loop.time()
         deadline = now + self._settings.timeout_s
-        left = self._candidates(now)
+        left = self._candidates()
         failures: list[str] = []
         while left and now < deadline:
             server = left.pop(0)
@@ -150,7 +150,7 @@ class Pool:
         """Requests that wait for a reply."""
         return sum(len(server.exchanges) for server in self._servers)
 
-    def _candidates(self, now: float) -> list[_Server]:
+    def _candidates(self) -> list[_Server]:
         """Servers in the order to try: those that are up first."""
         servers = self._servers
         if len(servers) == 1:

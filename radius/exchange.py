@@ -205,7 +205,6 @@ class DuplicateCache:
     """Answers retransmitted requests with the reply that was already given (RFC 5080 2.2.2)."""
 
     def __init__(self, *, lifetime_s: float = 10.0, limit: int = 50_000) -> None:
-        self.hits = 0
         self._lifetime_s = lifetime_s
         self._limit = limit
         self._entries: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
@@ -218,7 +217,6 @@ class DuplicateCache:
         entries = self._entries
         entry = entries.get(key)
         if entry is not None and entry[0] > now:
-            self.hits += 1
             return entry[1]
         while entries and (len(entries) >= self._limit or next(iter(entries.values()))[0] <= now):
             entries.popitem(last=False)

@@ -25,7 +25,7 @@ from nomad.ports import (
 )
 from radius import digest
 from radius import packet as wire
-from radius.attributes import NOMAD, code_of, encode, named
+from radius.attributes import NOMAD, dictionary, encode, named
 from radius.client import Pool, Server, Settings
 from radius.disconnect import ErrorCause, Kind, Order, order_of
 from radius.packet import Code, Packet, attribute, vendor_attribute
@@ -181,7 +181,7 @@ async def test_a_person_whose_credentials_were_right(server: Scripted, pool: Poo
 @pytest.mark.parametrize("name", ["Nomad-Max-Calls", "Nomad-SIP-Response-Code"])
 async def test_a_limit_that_cannot_be_read_lets_nobody_in(server: Scripted, pool: Pool, name: str) -> None:
     server.code = Code.ACCESS_ACCEPT if name == "Nomad-Max-Calls" else Code.ACCESS_REJECT
-    server.attributes = vendor_attribute(NOMAD, code_of(name), b"12345")
+    server.attributes = vendor_attribute(NOMAD, dictionary().attributes[name].code, b"12345")
     with pytest.raises(Unavailable, match="a number has 4"):
         await RadiusAuthenticator(pool).check(PROOF)
 

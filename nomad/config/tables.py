@@ -381,7 +381,7 @@ class Admin(Struct, frozen=True):
     max_metric_users: int = 5000
     """Users shown at /metrics/users; the rest count as "other" (restart)."""
     pseudonymise_users: bool = False
-    """Show keyed hashes instead of names at /metrics/users (restart)."""
+    """Show hashes, other ones after each start, instead of names at /metrics/users (restart)."""
 
 
 class Config(Struct, frozen=True):

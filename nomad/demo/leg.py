@@ -196,7 +196,6 @@ class IncomingLeg(Leg):
         dialog.route_set = list(request.get_header_values("record-route"))  # as received, RFC 3261 12.1.1
         super().__init__(agent, dialog, transaction.source)
         self.request = request
-        self.rejected = False
         self._transaction = transaction
         self._user = user
         transaction.on_cancel = self._cancelled
@@ -217,7 +216,6 @@ class IncomingLeg(Leg):
         """Refuse the call."""
         if self.ended.is_set() or self.answered:
             return
-        self.rejected = True
         self._answer(status, reason, "")
         self._end("us")
 

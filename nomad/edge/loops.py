@@ -13,7 +13,6 @@ from nomad.sip.message import Request
 
 DEFAULT_MAX_FORWARDS = 70
 DEFAULT_MAX_BREADTH = 60  # RFC 5393 5.3.3
-MARK_CHARS = 8
 
 
 def mark(request: Request, source: Flow) -> str:

@@ -429,8 +429,8 @@ def _feed(context: ResponseContext, event: BranchEvent, now: float, *, side: str
         except SipError:
             return ()
     if isinstance(event, BranchTimedOut):
-        return context.on_timeout(event.key, now)
+        return context.on_timeout(event.key)
     if side != PHONE:
-        return context.on_failed(event.key, now)
+        return context.on_failed(event.key)
     # The flow of a phone is gone, and there is no other way to it (RFC 5626 5.3.1, 7); a caller hears that it is away.
-    return context.on_failed(event.key, now, 430 if within else 480)
+    return context.on_failed(event.key, 430 if within else 480)

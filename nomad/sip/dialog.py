@@ -1,36 +1,13 @@
-"""Dialog ids and routes as a proxy needs them (RFC 3261 12, 16.4, 16.6). Keeps no dialogs."""
+"""To tags and routes as a proxy needs them (RFC 3261 8.2.7, 16.4, 16.6). Keeps no dialogs."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 from nomad.sip.errors import SipError
-from nomad.sip.message import Request, Response
+from nomad.sip.message import Request
 from nomad.sip.uri import Uri
-
-
-class DialogId(NamedTuple):
-    """Call-ID and the two tags (RFC 3261 12); "local" is the side whose view it is."""
-
-    call_id: str
-    local_tag: str
-    remote_tag: str
-
-    def mirrored(self) -> DialogId:
-        """The same dialog as the other side sees it."""
-        return DialogId(self.call_id, self.remote_tag, self.local_tag)
-
-
-def dialog_id_of(message: Request | Response) -> DialogId:
-    """The dialog of a message as its sender of requests sees it: the From side is local."""
-    return DialogId(message.call_id, message.from_.tag, message.to.tag)
-
-
-def is_in_dialog(request: Request) -> bool:
-    """Whether a request claims to be within a dialog (RFC 3261 12.2.2)."""
-    return bool(request.to.tag)
 
 
 def stateless_tag(request: Request) -> str:

@@ -93,11 +93,11 @@ class ResponseContext:
             return self._success(branch, Forward(response, key))
         return self._failure(branch, Forward(response, key))
 
-    def on_timeout(self, key: ClientKey, now: float) -> list[Action]:
+    def on_timeout(self, key: ClientKey) -> list[Action]:
         """A branch never ended: as if it had sent 408 (16.8), or 487 when the caller had given up."""
         return self._missing(key, 408)
 
-    def on_failed(self, key: ClientKey, now: float, status: int = 503) -> list[Action]:
+    def on_failed(self, key: ClientKey, status: int = 503) -> list[Action]:
         """A branch could not be sent: as if it had sent 503 (16.9), or what `status` says."""
         return self._missing(key, status)
 

@@ -107,11 +107,6 @@ class NameAddr:
         """A copy with one parameter set."""
         return NameAddr(self.uri_text, self.display, {**self.params, name: value})
 
-    def without_param(self, name: str) -> NameAddr:
-        """A copy without one parameter."""
-        params = {key: value for key, value in self.params.items() if key != name}
-        return NameAddr(self.uri_text, self.display, params)
-
     def __str__(self) -> str:
         display = f"{quote(self.display)} " if self.display else ""
         return f"{display}<{self.uri_text}>{format_params(self.params)}"

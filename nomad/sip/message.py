@@ -57,8 +57,6 @@ class Message(HeaderLines):
 
     __slots__ = ("body", "size")
 
-    is_request: bool
-
     def __init__(self) -> None:
         super().__init__()
         self.body = b""
@@ -199,8 +197,6 @@ class Request(Message):
 
     __slots__ = ("_uri", "method", "uri_text")
 
-    is_request = True
-
     def __init__(self, method: str, uri: str) -> None:
         super().__init__()
         self.method = one_line(method)
@@ -242,8 +238,6 @@ class Response(Message):
     """A response."""
 
     __slots__ = ("reason", "status")
-
-    is_request = False
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__()

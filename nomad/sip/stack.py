@@ -95,7 +95,7 @@ class Stack:
 
     # -- what the transport brings -----------------------------------------------------------------------------------
 
-    def absorb(self, mark: int, now: float) -> bool:
+    def absorb(self, mark: int) -> bool:
         """Whether a datagram with this `fingerprint` repeats a request; if so, it has been dealt with, unparsed."""
         transaction = self._by_fingerprint.get(mark)
         if transaction is None:

@@ -151,10 +151,6 @@ class Uri:
         """A copy with one parameter set."""
         return self.replace(params={**self.params, name: value})
 
-    def without_param(self, name: str) -> Uri:
-        """A copy without one parameter."""
-        return self.replace(params={key: value for key, value in self.params.items() if key != name})
-
     @property
     def text(self) -> str:
         """The URI as it is written."""

@@ -113,10 +113,6 @@ class Endpoint:
         self.listens.append(f"{transport}:{_bracketed(bound[0])}:{bound[1]}")
         return bound
 
-    def stop_accepting(self) -> None:
-        """Take no new connections; everything that is open goes on."""
-        self._streams.stop_listening()
-
     async def close(self) -> None:
         """Close every connection and socket. Transactions that are not finished stay so."""
         self._keepalives.stop()
@@ -207,7 +203,7 @@ class Endpoint:
                     self.counters.keepalive("crlf")
                 return
         mark = fingerprint(data, flow)
-        if self._stack.absorb(mark, now):
+        if self._stack.absorb(mark):
             self.counters.retransmissions += 1
             self._pump(now)
         else:

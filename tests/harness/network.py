@@ -42,10 +42,6 @@ class FakeNetwork:
         """Deliver what is sent to an address."""
         self._receivers[address] = receive
 
-    def detach(self, address: Address) -> None:
-        """Nobody is there any more."""
-        self._receivers.pop(address, None)
-
     def send(self, data: bytes, flow: Flow) -> None:
         """Put bytes on the way; `flow` as the sender sees it."""
         arriving = Flow(flow.transport, flow.remote, flow.local, flow.id)

@@ -80,12 +80,6 @@ def test_what_cannot_be_sent_is_refused(name: str, value: Value) -> None:
         encoder(name)(value)
 
 
-def test_code_by_name() -> None:
-    assert attributes.code_of("Nomad-Extension") == 2
-    with pytest.raises(EncodingError):
-        attributes.code_of("No-Such-Attribute")
-
-
 def test_every_dictionary_file_is_read_and_named_in_the_include_file() -> None:
     folder = Path(__file__).resolve().parents[2] / "dictionaries"
     files = {path.suffix.removeprefix(".") for path in folder.glob("dictionary.*")}

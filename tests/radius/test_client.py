@@ -69,9 +69,6 @@ def silent(server: FakeServer, request: Packet, address: tuple[str, int]) -> Non
     """Says nothing."""
 
 
-StartServer = Callable[[Behaviour], "asyncio.Future[FakeServer]"]
-
-
 @pytest.fixture
 async def cleanup() -> AsyncIterator[list[Pool | FakeServer]]:
     things: list[Pool | FakeServer] = []

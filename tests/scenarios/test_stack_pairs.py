@@ -50,7 +50,7 @@ class Side:
 
     def receive(self, data: bytes, flow: Flow) -> None:
         mark = fingerprint(data, flow)
-        if not self.stack.absorb(mark, self.clock.now):
+        if not self.stack.absorb(mark):
             self.stack.receive(parse_message(data), flow, self.clock.now, mark=mark)
         self.flush()
 

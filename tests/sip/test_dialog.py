@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from nomad.sip.dialog import DialogId, dialog_id_of, is_in_dialog, next_hop, pop_own_route, stateless_tag
+from nomad.sip.dialog import next_hop, pop_own_route, stateless_tag
 from nomad.sip.message import Request
 from nomad.sip.uri import Uri
-from tests.harness.sip import make_request, make_response
+from tests.harness.sip import make_request
 
 EDGE = "sip:edge.example.com;lr"
 
@@ -16,20 +16,6 @@ def is_us(uri: Uri) -> bool:
 
 def routed(*routes: str, uri: str = "sip:bob@192.0.2.5") -> Request:
     return make_request("BYE", uri=uri, to_tag="to-1", headers=[f"Route: {route}" for route in routes])
-
-
-def test_the_dialog_id_is_that_of_the_from_side() -> None:
-    request = make_request("BYE", to_tag="to-1")
-    dialog = dialog_id_of(request)
-    assert dialog == DialogId("call-1", "from-1", "to-1")
-    assert dialog.mirrored() == DialogId("call-1", "to-1", "from-1")
-    assert dialog.mirrored().mirrored() == dialog
-    assert dialog_id_of(make_response(request, 200)) == dialog
-
-
-def test_a_to_tag_makes_a_request_part_of_a_dialog() -> None:
-    assert is_in_dialog(make_request("BYE", to_tag="to-1"))
-    assert not is_in_dialog(make_request("INVITE"))
 
 
 def test_the_stateless_tag_is_that_of_the_request() -> None:

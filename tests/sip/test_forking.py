@@ -53,8 +53,8 @@ def test_without_branches_nothing_is_awaited_and_nothing_sent() -> None:
 def test_responses_of_unknown_branches_are_ignored() -> None:
     context = forked(1)
     assert answer(context, 5, 200) == []
-    assert context.on_timeout(key(5), 1.0) == []
-    assert context.on_failed(key(5), 1.0) == []
+    assert context.on_timeout(key(5)) == []
+    assert context.on_failed(key(5)) == []
     assert not context.done
 
 
@@ -197,34 +197,34 @@ def test_the_responses_of_the_branches_are_not_changed() -> None:
 
 def test_a_branch_that_times_out_counts_as_408() -> None:
     context = forked(1)
-    (action,) = context.on_timeout(key(0), 32.0)
+    (action,) = context.on_timeout(key(0))
     assert isinstance(action, Forward)
     assert (action.response.status, action.key) == (408, None)
     assert action.response.to.tag
     assert action.response.call_id == context._request.call_id
-    assert context.on_timeout(key(0), 33.0) == []
+    assert context.on_timeout(key(0)) == []
 
 
 def test_a_branch_that_cannot_be_sent_counts_as_503() -> None:
     context = forked(2)
-    assert context.on_failed(key(0), 0.0) == []
+    assert context.on_failed(key(0)) == []
     assert words(answer(context, 1, 486)) == "486:1"
     context = forked(1)
-    assert words(context.on_failed(key(0), 0.0)) == "500:-"
+    assert words(context.on_failed(key(0))) == "500:-"
 
 
 def test_a_2xx_of_a_branch_given_up_still_goes_back() -> None:
     context = forked(2)
-    assert context.on_timeout(key(0), 32.0) == []
+    assert context.on_timeout(key(0)) == []
     assert words(answer(context, 0, 200)) == "200:0 cancel:1"
 
 
 def test_a_non_invite_is_never_answered_408() -> None:
     context = forked(1, "OPTIONS")
-    assert context.on_timeout(key(0, "OPTIONS"), 32.0) == []
+    assert context.on_timeout(key(0, "OPTIONS")) == []
     assert context.done
     context = forked(2, "OPTIONS")
-    assert context.on_timeout(key(0, "OPTIONS"), 32.0) == []
+    assert context.on_timeout(key(0, "OPTIONS")) == []
     assert words(answer(context, 1, 500)) == "500:1"
     assert answer(forked(1, "OPTIONS"), 0, 408) == []
 
@@ -249,7 +249,7 @@ def test_a_2xx_that_crosses_the_cancel_goes_back() -> None:
 def test_a_cancelled_branch_that_never_answers_brings_487(end: object) -> None:
     context = forked(1)
     context.cancel_all()
-    actions = end(context, key(0), 64.0)  # type: ignore[operator]  # one of two methods
+    actions = end(context, key(0))  # type: ignore[operator]  # one of two methods
     assert words(actions) == "487:-"
 
 
@@ -271,7 +271,7 @@ def test_timer_c_cancels_what_rings_too_long() -> None:
     assert context.next_timer() is None
     assert answer(context, 0, 180, now=201.0) != []
     assert context.next_timer() is None
-    assert context.on_timeout(key(1), 212.0) == []
+    assert context.on_timeout(key(1)) == []
     assert words(answer(context, 0, 487, now=213.0)) == "408:-"
 
 

@@ -53,7 +53,7 @@ def refused(data: bytes) -> MalformedMessage:
 
 def test_a_request() -> None:
     message = request("Content-Length: 3", body=b"abc")
-    assert (message.is_request, message.method, message.uri_text) == (True, "INVITE", "sip:bob@inria.example")
+    assert (message.method, message.uri_text) == ("INVITE", "sip:bob@inria.example")
     assert (message.uri.address, message.body, message.call_id) == ("bob@inria.example", b"abc", "c1@192.0.2.10")
     assert message.cseq == CSeq(2, "INVITE")
     assert (message.via.sent_by, message.via.branch) == ("192.0.2.10:5062", "z9hG4bK1")
@@ -67,7 +67,7 @@ def test_a_request() -> None:
 def test_a_response() -> None:
     message = parse_message(raw("l: 0", start="SIP/2.0 486 Busy  Here"))
     assert isinstance(message, Response)
-    assert (message.is_request, message.status, message.reason) == (False, 486, "Busy  Here")
+    assert (message.status, message.reason) == (486, "Busy  Here")
     assert repr(message) == "<Response 486 Busy  Here>"
 
 

@@ -319,17 +319,17 @@ def test_a_repeated_datagram_is_absorbed_by_its_fingerprint() -> None:
     bench = Bench("REGISTER")
     data = bench.request.encode()
     mark = fingerprint(data, UDP)
-    assert not bench.stack.absorb(mark, 0.0)
+    assert not bench.stack.absorb(mark)
     bench.stack.receive(bench.request, UDP, 0.0, mark=mark)
     bench.output()
-    assert bench.stack.absorb(mark, 0.0)
+    assert bench.stack.absorb(mark)
     assert bench.output() == " | "
     bench.respond(200)
     bench.sends()
-    assert bench.stack.absorb(mark, 0.0)
+    assert bench.stack.absorb(mark)
     assert bench.output() == "200 | "
     bench.run(LONG)
-    assert not bench.stack.absorb(mark, bench.now)
+    assert not bench.stack.absorb(mark)
     assert not bench.stack._by_fingerprint
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -571,19 +570,6 @@ async def test_what_cannot_be_listened_on(edge: Edge, gate: Gate) -> None:
         await edge.endpoint.listen("sctp", "127.0.0.1", 0)
     with pytest.raises(Unavailable, match="nobody handles"):
         await Endpoint(None, gate, Clock()).listen("udp", "127.0.0.1", 0)
-
-
-async def test_no_connection_after_stop_accepting(edge: Edge) -> None:
-    address = await edge.endpoint.listen("tcp", "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*address)
-    await ask(reader, writer, request(via="TCP 127.0.0.1"))
-    edge.endpoint.stop_accepting()
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection(*address)
-    assert (await ask(reader, writer, request(via="TCP 127.0.0.1", branch="z9hG4bK9"))).status == 200
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
 
 
 def test_the_source_address_is_the_kernels_choice() -> None:

@@ -217,7 +217,6 @@ GROUP_KEYS: dict[str, st.SearchStrategy[Any]] = {
     "match": st.fixed_dictionaries({}, optional={"users": words, "ldap_group": words, "default": st.booleans()}),
 }
 TARIFF = st.fixed_dictionaries({"per_minute": st.floats()})
-COUNTRIES = st.sampled_from(["FR", "US", "IT", "001", "x", ""])
 trees = st.fixed_dictionaries(
     {},
     optional={
