@@ -149,9 +149,7 @@ async def test_a_full_accept(server: Scripted, pool: Pool) -> None:
 async def test_a_bare_accept_of_a_foreign_server(server: Scripted, pool: Pool) -> None:
     server.code = Code.ACCESS_ACCEPT
     assert await RadiusAuthenticator(pool).check(PROOF) == Grant(user="alice")
-    as_typed = dataclasses.replace(
-        PROOF, username="Alice@inria.example"
-    )  # a server that finds her would give her twice the calls
+    as_typed = dataclasses.replace(PROOF, username="Alice@inria.example")  # which many servers find
     assert await RadiusAuthenticator(pool).check(as_typed) == Grant(user="alice")
 
 

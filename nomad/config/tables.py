@@ -336,7 +336,7 @@ class Fraud(Struct, frozen=True):
     short_calls: Watch = Watch(actions=STOP, limit=10, within_s=600.0)
     """So many short calls to expensive classes within the time."""
     destinations: Watch = Watch(actions=STOP, limit=5)
-    """More expensive numbers than this at once."""
+    """More expensive numbers than this at once, or twice as many calls. A transfer counts for `within_s`."""
     unusual: Watch = Watch(actions=("warn",))
     """A call to an expensive class that the person never used, or around an hour of working days or weekends at which
     the person never called."""

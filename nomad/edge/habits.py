@@ -18,6 +18,7 @@ from nomad.ports import Cdr
 MAX_PEOPLE = 50_000  # the longest unseen are forgotten first
 MAX_PLACES = 16  # of a person
 MAX_CLASSES = 32
+SAME_NUMBER = 2  # so many times the usual numbers at once may be calls, when some are to the same number
 MAX_RECENT = 500  # calls or failures of a person in a window
 DAY_S = 86_400.0
 
@@ -39,6 +40,7 @@ class Dialled:
     number_class: str
     at: float  # Unix seconds
     live: Sequence[str] = ()  # numbers of expensive classes that the person is calling at this moment
+    transferred: bool = False  # the PBX will call in the person's stead: nobody here sees how long
 
 
 @dataclass(slots=True)
@@ -97,6 +99,8 @@ class Habits:
             return []
         looks = (self._parallel, self._unusual) if call.number_class in self.table.expensive else ()
         findings = [finding for look in looks if (finding := look(call)) is not None]
+        if looks and call.transferred:
+            findings += self._transferred(call)
         self._note(call.user, call.number_class, call.at)
         return findings
 
@@ -125,10 +129,23 @@ class Habits:
 
     def _parallel(self, call: Dialled) -> Finding | None:
         watch = self.table.destinations
-        numbers = {*call.live, call.number}
-        if not watch.actions or len(numbers) <= watch.limit:
+        if not watch.actions:
             return None
-        return Finding("destinations", f"{len(numbers)} expensive numbers at once, {watch.limit} are usual")
+        calls = [*call.live, *(number for _, number in self._recent("destinations", call.user, call.at)), call.number]
+        count, most = len(set(calls)), watch.limit
+        if count > most:
+            return Finding("destinations", f"{count} expensive numbers at once, {most} are usual")
+        if len(calls) > SAME_NUMBER * most:  # some, because a phone that lost its call dials again
+            return Finding("destinations", f"{len(calls)} expensive calls at once, {SAME_NUMBER * most} are usual")
+        return None
+
+    def _transferred(self, call: Dialled) -> list[Finding]:
+        """A transfer counts as going on for a while, and as a short call: it may be either."""
+        if self.table.destinations.actions:
+            self._recent("destinations", call.user, call.at).append((call.at, call.number))
+        text = "transfers and short calls to expensive numbers"
+        finding = self._count("short_calls", call.user, call.at, call.number, text)
+        return [] if finding is None else [finding]
 
     def _unusual(self, call: Dialled) -> Finding | None:
         """Only for who was seen often and long enough that there is a habit."""

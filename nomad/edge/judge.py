@@ -192,7 +192,7 @@ class Judge:
         verdict = self.notice(incoming, identity, number, ruleset, direction=Direction.FORWARD)
         if verdict.dial != number:  # the PBX reads the number where it stands, and may make another of it
             raise Reject(403, f"Please transfer to {verdict.dial}", rule="transfer", why=number)
-        if refusal := self._fraud_refusal(incoming, identity.grant, verdict):
+        if refusal := self._fraud_refusal(incoming, identity.grant, verdict, transferred=True):
             raise refusal
         self._parts.usage.count(identity.user, self._clock.wall())
 
@@ -243,10 +243,12 @@ class Judge:
             hosts.add(Uri.parse(party.contact).host)
         return hosts
 
-    def _fraud_refusal(self, incoming: Incoming, grant: Grant, verdict: Verdict) -> Reject | None:
+    def _fraud_refusal(
+        self, incoming: Incoming, grant: Grant, verdict: Verdict, *, transferred: bool = False
+    ) -> Reject | None:
         """The answer to a call that a stolen account may be making, None for one that is to be made."""
-        peer = incoming.flow.remote[0]
-        return self._parts.warden.check_call(grant, verdict.number, verdict.number_class, peer)
+        peer, warden = incoming.flow.remote[0], self._parts.warden
+        return warden.check_call(grant, verdict.number, verdict.number_class, peer, transferred=transferred)
 
     def _policy_refusal(self, verdict: Verdict) -> Reject:
         """Count a refusal by the policy, and the answer to it."""

@@ -219,9 +219,11 @@ class Switchboard:
         onward = await judge(response, failed.flow)
         if onward is None:
             return None
+        # No await stands between the verdict and this: many at once do not get more through than one after the other
+        self._onward[call.id], call.forwarded = onward, True
         call.limits, call.tariff = onward.verdict.limits, onward.verdict.tariff
         if onward.verdict.number_class != EMERGENCY:
-            self._accountant.opened(call, onward=True)  # no await stands between the verdict and this
+            self._accountant.opened(call, onward=True)
         trunk = onward.trunk
 
         def make(flow: Flow) -> tuple[Request, Retry | None]:
@@ -237,12 +239,19 @@ class Switchboard:
             branch = await self._gateways.fit(branch)
         except (Unavailable, Reject) as error:
             self._accountant.given_up(call)
+            self._onward.pop(call.id, None)
+            call.forwarded = False
             log.event(logger, "not-forwarded", level=logging.WARNING, id=call.id, why=str(error))
             return None
-        self._onward[call.id] = onward
-        call.forwarded = True
         call.peer = failed.flow.remote[0]
         return branch, passage.retry
+
+    def leads_to(self, call: Call) -> tuple[str, str]:
+        """The number that a call is to, and its class; when a phone has sent it on, those of where to."""
+        onward = self._onward.get(call.id)
+        if onward is None:
+            return call.number, call.number_class
+        return onward.verdict.number, onward.verdict.number_class
 
     def _pays(self, call: Call, onward: Onward) -> None:
         """The number that a phone sent a call on to has answered: it is a call of the phone's person from now on."""

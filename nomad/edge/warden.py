@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nomad import log, tasks
 from nomad.clock import Clock
 from nomad.config import Watch
-from nomad.edge.calls import Call, CallTable
+from nomad.edge.calls import CallTable
 from nomad.edge.habits import Dialled, Finding, Habits
 from nomad.edge.locks import Locks
 from nomad.edge.orders import CAUSE, Orders
@@ -70,15 +70,20 @@ class Warden:
         if user and (finding := self._habits.failed(user, self._clock.wall())):
             self._act([finding], Grant(user), "")
 
-    def check_call(self, grant: Grant, number: str, number_class: str, peer: str) -> Reject | None:
+    def check_call(
+        self, grant: Grant, number: str, number_class: str, peer: str, *, transferred: bool = False
+    ) -> Reject | None:
         """The refusal of a call that must not be made. No await may stand between this and opening the call."""
         user = grant.user
         if number_class == EMERGENCY:
             return None
+        if self._force.locks.of(user) is not None:  # within a call nobody is asked for credentials
+            return Reject(403, REASONS["lock"], rule="fraud-locked")
         if user in self._must_register:
             return Reject(403, REASONS["reregister"], rule="fraud-reregister")
-        live = [call.number for call in self._live(user)] if number_class in self._habits.table.expensive else []
-        findings = self._habits.dialled(Dialled(user, number, number_class, self._clock.wall(), live))
+        live = self._live(user) if number_class in self._habits.table.expensive else []
+        dialled = Dialled(user, number, number_class, self._clock.wall(), live, transferred)
+        findings = self._habits.dialled(dialled)
         if not findings:
             return None
         taken = self._act(findings, grant, peer)
@@ -92,12 +97,13 @@ class Warden:
         if finding := self._habits.ended(record):
             self._act([finding], grant, record.peer)
 
-    def _live(self, user: str) -> list[Call]:
-        """Calls of a person to expensive classes."""
+    def _live(self, user: str) -> list[str]:
+        """Numbers of expensive classes that a person is calling, or that the person's phones have sent calls on to."""
         if not self._force.calls.active_of(user):
             return []
         expensive = self._habits.table.expensive
-        return [call for call in self._force.calls if call.user == user and call.number_class in expensive]
+        calls = [self._force.switchboard.leads_to(call) for call in self._force.calls if call.user == user]
+        return [number for number, number_class in calls if number_class in expensive]
 
     def _act(self, findings: list[Finding], grant: Grant, peer: str) -> frozenset[str]:
         """The actions that are taken now; what takes time goes on by itself."""
@@ -134,6 +140,8 @@ class Warden:
         why = f"{finding.rule}: {finding.why}"
         ended: list[str] = []
         done = ["warn"]
+        if "reregister" in watch.actions:
+            self._must_register.add(user)  # before all that waits: other calls may be about to be made
         if "lock" in watch.actions:
             await self._try("lock", done, force.locks.add(Lock(user, why, BY, at, tuple(grant.addresses))))
         if "end-calls" in watch.actions:
@@ -141,8 +149,6 @@ class Warden:
                 ended.append(call.number)
                 await force.switchboard.hang_up(call, cause=CAUSE)
             done.append("end-calls")
-        if "reregister" in watch.actions:
-            self._must_register.add(user)
         if "reregister" in watch.actions or "lock" in watch.actions:
             await self._try("unregister", done, force.orders.unregister(user))
         more = (("actions", " ".join(done)), ("peer", peer), *((("calls", " ".join(ended)),) if ended else ()))

@@ -129,6 +129,28 @@ def test_many_expensive_destinations_at_once() -> None:
     assert habits.dialled(call("1000", kind="internal", live=("1", "2", "3", "4"))) == []
 
 
+def test_many_calls_at_once_to_one_number() -> None:
+    """The number of a thief's partner earns by the minute: the same one many times is what pays."""
+    habits = watching(destinations=Watch(actions=ALL, limit=3))
+    assert habits.dialled(call("+4491", live=5 * ("+4491",))) == []  # a phone that lost its call dials again
+    (finding,) = habits.dialled(call("+4491", live=6 * ("+4491",)))
+    assert finding.why == "7 expensive calls at once, 6 are usual"
+
+
+def test_a_transfer_goes_on_for_a_while_and_counts_as_a_short_call() -> None:
+    watch = Watch(actions=ALL, limit=3, within_s=600)
+    habits = watching(destinations=watch, short_calls=watch)
+
+    def transfer(number: str, at: float) -> list[str]:
+        return [found.rule for found in habits.dialled(replace(call(number, at=at), transferred=True))]
+
+    assert [transfer("+4491", MONDAY + n) for n in range(2)] == [[], []]
+    assert transfer("+4491", MONDAY + 2) == ["short_calls"]
+    assert transfer("+4492", MONDAY + 590) == []
+    assert [found.rule for found in habits.dialled(call("+4494", at=MONDAY + 591, live=("+4493",)))] == ["destinations"]
+    assert habits.dialled(call("+4494", at=MONDAY + 603, live=("+4493",))) == []  # the first have passed
+
+
 # -- habit
 
 

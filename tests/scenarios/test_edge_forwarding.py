@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nomad.edge.trunks import Trunks
-from nomad.sip.message import Request
+from nomad.sip.message import Request, Response
 from tests.edge.test_logins import CHALLENGE, is_signed, with_password
 from tests.harness.peers import DOMAIN, SDP, Phone, dialog_of_callee, dialog_of_caller
 from tests.harness.rig import PBX_ADDRESS, POLICY, Rig, on_rig
@@ -110,6 +110,21 @@ def test_what_a_person_may_not_call_nobody_calls(target: str) -> None:
         assert (cdr.direction, cdr.answered_at) == ("in", None)
 
     on_rig()(scenario)()
+
+
+@on_rig(policy=FORWARDING, pbx_transport="tcp")
+async def test_no_more_at_once_than_the_group_may_forward_while_the_pbx_is_slow(rig: Rig) -> None:
+    phone = await bob(rig)
+    rig.signalling.connect_s = 1.0
+    rings = []
+    for _ in range(3):
+        rig.pbx.invite("1002")
+        rings.append(await phone.request("INVITE"))
+    for ring in rings:
+        phone.reply(ring, 302, headers=[("contact", f"<sip:0123456789@{DOMAIN}>")])
+    await asyncio.sleep(3)
+    statuses = [message.status for message in rig.pbx.inbox if isinstance(message, Response) and message.status > 100]
+    assert (statuses, len([1 for message in rig.pbx.inbox if isinstance(message, Request)])) == ([302, 302], 1)
 
 
 @on_rig(policy=FORWARDING)

@@ -40,6 +40,10 @@ async def refusal(phone: Phone, number: str) -> str:
     return (await phone.response(403)).reason
 
 
+def refer_to(number: str) -> tuple[str, str]:
+    return ("refer-to", f"<sip:{number}@inria.example>")
+
+
 async def is_locked_out(phone: Phone) -> None:
     request = phone.make("REGISTER", "sip:inria.example")
     phone.send(request)
@@ -168,6 +172,53 @@ async def test_a_transfer_is_a_call_of_the_person(rig: Rig) -> None:
     phone.send(refer)
     await phone.response(403)
     assert [lock.user for lock in await rig.console.locks()] == ["alice"]
+
+
+@on_rig(policy=POLICY, fraud=PARALLEL)
+async def test_transfers_one_after_the_other_are_stopped(rig: Rig) -> None:
+    """The PBX calls in the person's stead, so no call of the person is to be seen while it lasts."""
+    phone = rig.phone("alice")
+    for number in range(3):
+        talk = await rig.talk(phone, "1000")
+        phone.send(talk.caller.request("REFER", phone.via(), headers=[refer_to(f"08991{number}")]))
+        rig.pbx.reply(await rig.pbx.request("REFER"), 202)
+        phone.send(talk.caller.request("BYE", phone.via()))
+        rig.pbx.reply(await rig.pbx.request("BYE"), 200)
+        await phone.response(200)
+    talk = await rig.talk(phone, "1000")
+    phone.send(talk.caller.request("REFER", phone.via(), headers=[refer_to("089999")]))
+    assert (await phone.response(403)).reason == "Account locked, please call your help desk"
+    assert [lock.why for lock in await rig.console.locks()] == [
+        "destinations: 4 expensive numbers at once, 3 are usual"
+    ]
+
+
+@on_rig(policy=POLICY, fraud=PARALLEL)
+async def test_calls_that_phones_send_on_count_before_they_are_answered(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    await phone.register()
+    for number in range(4):
+        rig.pbx.invite("1001")
+        contact = [("contact", f"<sip:08991{number}@inria.example>")]
+        phone.reply(await phone.request("INVITE"), 302, headers=contact)
+        await phone.request("ACK")
+        if number < 3:
+            await rig.pbx.request("INVITE")
+    await rig.pbx.response(302)
+    assert [lock.user for lock in await rig.console.locks()] == ["alice"]
+
+
+@on_rig(policy=POLICY, fraud=Fraud(destinations=Watch(actions=("lock",), limit=1)))
+async def test_who_is_locked_transfers_and_sends_on_no_more(rig: Rig) -> None:
+    """Calls go on where no action ends them, and nobody is asked for credentials within them."""
+    phone = rig.phone("alice")
+    talk = await rig.talk(phone, "08991")
+    await refusal(phone, "08992")
+    assert talk.call.state == "answered"
+    phone.send(talk.caller.request("REFER", phone.via(), headers=[refer_to("1002")]))
+    assert (await phone.response(403)).reason == "Account locked, please call your help desk"
+    phone.send(talk.caller.request("REFER", phone.via(), headers=[refer_to("112")]))
+    await rig.pbx.request("REFER")
 
 
 @on_rig(policy=POLICY, fraud=Fraud(failures=Watch(actions=("lock",), limit=5)))
