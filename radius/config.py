@@ -18,6 +18,7 @@ import msgspec
 from radius.entries import Names
 from radius.errors import ConfigError
 from radius.handler import Rules
+from radius.packet import MAX_VALUE_BYTES
 from radius.ports import Client
 from radius.radsec import SECRET, server_context
 from radius.server import Clients
@@ -190,8 +191,14 @@ class Config(Struct, frozen=True):
         return server_context(certificate=self.path(self.tls.certificate), key=key, ca=self.path(self.tls.ca_file))
 
     def rules(self) -> Rules:
-        """How the server answers."""
+        """How the server answers. Raises `ConfigError`."""
         answer = self.answer
+        for name in ("session_timeout_s", "idle_timeout_s", "interim_interval_s"):
+            if not 0 <= (getattr(answer, name) or 0) < 1 << 32:
+                raise ConfigError(f"answer.{name}: a number from 0 to 4294967295")
+        for place, value in enumerate(answer.classes):
+            if not 0 < len(value.encode()) <= MAX_VALUE_BYTES:
+                raise ConfigError(f"answer.classes[{place}]: 1 to {MAX_VALUE_BYTES} octets fit into a Class")
         return Rules(
             domains=tuple(domain.lower() for domain in self.domains),
             realms=self.realms,
@@ -224,6 +231,7 @@ def load(path: Path) -> Config:
         config = msgspec.convert(tree, Config)
         config = msgspec.structs.replace(config, folder=str(path.parent.resolve()))
         config.clients()
+        config.rules()
         if config.listen.radsec:
             split_address(config.listen.radsec)
             config.server_tls()

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 # of the vendor "Nomad"
 ADDRESS, EXTENSION, GROUP, DISPLAY_NAME, ALLOW_CLASS, MAX_CALLS, RESPONSE_CODE = 1, 2, 3, 4, 5, 6, 19
 FORBIDDEN = 403  # to a SIP phone: another password would not help
+NO_CLASS = "-"  # allows nothing: the person has limits, and none that fits
 REJECTED = "Invalid credentials"
 DISABLED = "This account is disabled"
 MAX_ROOM_BYTES = 3500  # for repeated attributes, so that a reply stays within 4096 octets
@@ -129,16 +130,17 @@ class DirectoryHandler:
             parts.append(_message(rules.welcome))
         if credentials and digest.is_rfc5090(request):
             parts.append(_rspauth(credentials, person))
+        # Limits first: left out for want of room they would not be limits.
+        parts += _allowed(person.allow)
+        if person.max_calls is not None:
+            parts.append(_vsa_number(MAX_CALLS, person.max_calls))
         for kind, values in (
             (EXTENSION, [person.extension]),
             (DISPLAY_NAME, [person.display_name]),
             (ADDRESS, self._addresses(person, credentials)),
             (GROUP, list(person.groups)),
-            (ALLOW_CLASS, list(person.allow)),
         ):
             parts += [_vsa(kind, value) for value in values if value]
-        if person.max_calls is not None:
-            parts.append(_vsa_number(MAX_CALLS, person.max_calls))
         return _fitting(parts, person.login)
 
     def _addresses(self, person: Person, credentials: Digest | None) -> list[str]:
@@ -222,6 +224,13 @@ def _vsa(type: int, value: str) -> bytes:
         # A group cut short would be another group: leave it out, deny when in doubt.
         logger.warning("directory value of %d octets left out of the reply: %.40s...", len(value.encode()), value)
         return b""
+
+
+def _allowed(values: Sequence[str]) -> list[bytes]:
+    """One attribute for each class; where none of them can be said, one that names no class."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    parts = [part for name in dict.fromkeys(names) if name and (part := _vsa(ALLOW_CLASS, name))]
+    return parts if parts or not values else [_vsa(ALLOW_CLASS, NO_CLASS)]
 
 
 def _vsa_number(type: int, value: int) -> bytes:

@@ -60,6 +60,8 @@ def test_a_good_file(folder: Path) -> None:
         (GOOD.replace('"secret"', '"missing"'), "missing: secret cannot be read"),
         (GOOD.replace('secret_file = "secret"', ""), "set NOMAD_RADIUS_SECRET"),
         (GOOD.replace("session_timeout_s = 60", 'session_timeout_s = "x"'), "answer.session_timeout_s"),
+        (GOOD.replace("session_timeout_s = 60", "session_timeout_s = -1"), "answer.session_timeout_s"),
+        (GOOD.replace("gold", "g" * 254), r"answer.classes\[0\]: 1 to 253 octets"),
         ("= nonsense", "not TOML"),
         (
             GOOD.replace('"127.0.0.1"', '"192.0.2.1"\ndigest_ha1 = true'),

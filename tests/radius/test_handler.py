@@ -136,6 +136,24 @@ async def test_accept_carries_the_limits_of_a_person() -> None:
     assert (found["Nomad-Allow-Class"], found["Nomad-Max-Calls"]) == (["internal", "national"], [0])
 
 
+@pytest.mark.parametrize(
+    ("allow", "told"),
+    [
+        ((" internal ,national", "internal"), ["internal", "national"]),
+        ((",".join(f"class{number}" for number in range(60)),), [f"class{number}" for number in range(60)]),
+        (("x" * 300,), ["-"]),
+        ((",",), ["-"]),
+        ((), None),
+    ],
+)
+async def test_limits_are_never_lost(allow: tuple[str, ...], told: list[str] | None) -> None:
+    """Neither by their own length nor by that of all that is said of the person besides."""
+    crowded = dataclasses.replace(ALICE, allow=allow, max_calls=1, groups=tuple("g" * 200 + str(n) for n in range(40)))
+    found = shown(await handler(crowded).handle(login(), CLIENT))
+    assert (found.get("Nomad-Allow-Class"), found["Nomad-Max-Calls"]) == (told, [1])
+    assert "Nomad-Group" in found
+
+
 async def test_rfc5090_accept_proves_that_the_server_knows_the_secret() -> None:
     """RFC 5090 3.4, RFC 7616 3.5."""
     request = login(rfc5090=True)
