@@ -32,7 +32,7 @@ from radius.client import Pool
 from radius.digest import Digest
 from radius.disconnect import ErrorCause, Kind, Order
 from radius.errors import EncodingError, PacketError, RadiusUnavailable
-from radius.packet import Code, Packet, Type, attribute
+from radius.packet import HEADER_BYTES, MAX_PACKET_BYTES, Code, Packet, Type, attribute
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ FORBIDDEN = 403  # in an Access-Reject: the credentials were right, the person m
 MAX_MESSAGE_BYTES = 128  # of a Reply-Message in a reason phrase
 NOBODY_HA1 = "0" * 32  # what a proof is checked against when there is nothing else, so that it takes as long
 MAX_DELAY_S = 0xFFFFFFFF
+ROOM_BYTES = MAX_PACKET_BYTES - HEADER_BYTES  # of an Accounting-Request, which has no Message-Authenticator
 MAX_GROUPINGS = 1024  # remembered: sets of groups that people are in
 LEAST_INTERIM_S = 60  # RFC 2869 5.16
 # RFC 5176 3 and 3.6: what names a session, what an order may carry besides, and what a CoA can change here
@@ -198,7 +199,8 @@ class RadiusAccounting:
         if record.user:
             parts += [_USER_NAME(record.user), self._of_people]
         parts += [encoder(name)(value) for name, value in record.attributes]
-        return b"".join(parts)
+        body = b"".join(parts)
+        return body if len(body) <= ROOM_BYTES else b"".join(_fitting(parts, record))
 
 
 class RadiusOrders:
@@ -222,6 +224,22 @@ class RadiusOrders:
             logger.error("%s of %s: %s", order.kind.name, order.client, error)
             return ErrorCause.RESOURCES_UNAVAILABLE
         return None if found else ErrorCause.SESSION_CONTEXT_NOT_FOUND
+
+
+def _fitting(parts: list[bytes], record: AccountingRecord) -> list[bytes]:
+    """Without our own descriptions, the longest first, until what every server understands fits: Class above all.
+
+    A RADIUS server may give out classes of nearly 4096 octets, and wants all of them back (RFC 2865 5.25).
+    """
+    parts = list(parts)
+    excess = sum(map(len, parts)) - ROOM_BYTES
+    for part in sorted((part for part in parts if part[0] == Type.VENDOR_SPECIFIC), key=len, reverse=True):
+        if excess <= 0:
+            break
+        parts.remove(part)
+        excess -= len(part)
+    logger.warning("%s of %s goes without some of its SIP attributes: no room", record.status, record.session)
+    return parts
 
 
 def _wrong_in(order: Order, whom: Whom, changes: Sequence[tuple[str, Value]]) -> ErrorCause | None:

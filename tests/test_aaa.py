@@ -28,7 +28,7 @@ from radius import packet as wire
 from radius.attributes import NOMAD, dictionary, encode, named
 from radius.client import Pool, Server, Settings
 from radius.disconnect import ErrorCause, Kind, Order, order_of
-from radius.packet import Code, Packet, attribute, vendor_attribute
+from radius.packet import Code, Packet, Type, attribute, vendor_attribute
 
 SECRET = b"s3cret"
 PROOF = Proof(
@@ -260,6 +260,29 @@ async def test_accounting_on_the_wire(server: Scripted, pool: Pool) -> None:
         ("Class", b"x"),
         ("Class", b"y"),
     ]
+
+
+async def test_every_class_comes_back_whatever_else_must_go(
+    server: Scripted, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many as an Access-Accept can hold, with a call whose every name is as long as it can be."""
+    server.code = Code.ACCESS_ACCEPT
+    classes = [bytes((number,)) * 253 for number in range(15)]
+    server.attributes = encode([("User-Name", "alice"), *(("Class", value) for value in classes)])
+    grant = await RadiusAuthenticator(pool).check(PROOF)
+    assert isinstance(grant, Grant)
+    assert grant.classes == tuple(classes)
+    long = [(f"Nomad-SIP-{name}", "x" * 247) for name in ("Call-Id", "From-Tag", "To-Tag")]
+    attributes = (("Calling-Station-Id", "sip:a@b"), *long, ("Nomad-Direction", "out"), ("Acct-Session-Time", 7))
+    server.code, server.attributes = Code.ACCOUNTING_RESPONSE, b""
+    record = AccountingRecord("1", "s", "Stop", "alice", 0.0, (*attributes, *(("Class", value) for value in classes)))
+    await RadiusAccounting(pool).send(record)
+    found = server.received[-1]
+    assert found.get_all(Type.CLASS) == classes
+    told = dict(named(found))
+    assert (told["Acct-Session-Time"], told["Calling-Station-Id"]) == (7, "sip:a@b")
+    assert told["Nomad-Direction"] == "out"
+    assert "goes without some of its SIP attributes" in caplog.text
 
 
 async def test_accounting_on_has_no_user(server: Scripted, pool: Pool) -> None:

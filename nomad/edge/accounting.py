@@ -228,7 +228,7 @@ def _record(call: Call, status: str, at: float, *extra: Attribute, suffix: str =
 
 
 def _interim(call: Call, now: float) -> AccountingRecord:
-    elapsed = int(now - (call.answered_at or now))
+    elapsed = max(0, int(now - (call.answered_at or now)))  # a clock may have been set back
     return _record(call, "Interim-Update", now, ("Acct-Session-Time", elapsed), suffix=f"-{elapsed}")
 
 
