@@ -219,6 +219,20 @@ class CallTable:
                 self.expect_refresh(call, call.refresh_by)
         return calls
 
+    def move(self, seconds: float) -> None:
+        """The clock was set: what is dated by the old one is dated anew, so that no call gets longer or shorter."""
+        for call in self._calls.values():
+            call.started_at += seconds
+            call.interim_at += seconds
+            for name in ("answered_at", "ended_at", "ends_at", "refresh_by"):
+                at = getattr(call, name)
+                if at is not None:
+                    setattr(call, name, at + seconds)
+        self._deadlines = [(at + seconds, id) for at, id in self._deadlines]
+        self._refreshes = [(at + seconds, id) for at, id in self._refreshes]
+        self._refresh_due = {id: at + seconds for id, at in self._refresh_due.items()}
+        self._ended = deque((at + seconds, call) for at, call in self._ended)
+
     def get(self, id: str) -> Call | None:
         """A call that has not ended."""
         call = self._calls.get(id)

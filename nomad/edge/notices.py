@@ -268,6 +268,10 @@ class Notices:
         for subscription in self._parts.subscriptions.expire(now):
             self._store(self._parts.calls.remove(subscription.id))
 
+    def move(self, seconds: float) -> None:
+        """The clock was set."""
+        self._parts.subscriptions.move(seconds)
+
     def drop(self, user: str) -> int:
         """Forget every subscription of a person, who is let in no more; its next news gets 481."""
         found = [each for each in self._parts.subscriptions if user in (each.user, each.far_user)]

@@ -63,6 +63,11 @@ class Probes:
                 self._asking.add(call.id)
                 tasks.spawn(self._ask(call), name="probe")
 
+    def move(self, seconds: float) -> None:
+        """The clock was set."""
+        self._scan_at += seconds
+        self._due = {id: at + seconds for id, at in self._due.items()}
+
     async def _ask(self, call: Call) -> None:
         try:
             callee = call.callee()

@@ -110,6 +110,13 @@ class Subscriptions:
             if len(self._ends) > 2 * len(self._due) + SPARE_ENTRIES:  # people who come and go leave entries behind
                 self._ends = sorted((at, id) for id, at in self._due.items())
 
+    def move(self, seconds: float) -> None:
+        """The clock was set: each lasts as long as it would have."""
+        for subscription in self._by_id.values():
+            subscription.ends_at += seconds
+        self._due = {id: at + seconds for id, at in self._due.items()}
+        self._ends = sorted((at, id) for id, at in self._due.items())
+
     def remove(self, subscription: Subscription) -> bool:
         """Forget one; False when it was forgotten before."""
         if self._by_id.pop(subscription.id, None) is None:

@@ -105,6 +105,17 @@ def test_bounds_of_a_person_and_of_the_edge() -> None:
     subscriptions.open(subscription("sub-3", "bob"), NOW, by_person=True)
 
 
+@pytest.mark.parametrize("step", [86_400.0, -86_400.0])
+def test_a_clock_that_was_set_ends_none_earlier_or_later(step: float) -> None:
+    subscriptions, made = table(), subscription()
+    subscriptions.open(made, NOW, by_person=True)
+    subscriptions.last(made, 600, NOW)
+    subscriptions.last(made, 60, NOW)
+    subscriptions.move(step)
+    assert subscriptions.expire(NOW + step + 60 + GRACE_S - 1) == []
+    assert subscriptions.expire(NOW + step + 60 + GRACE_S) == [made]
+
+
 def test_time_that_moves_both_ways() -> None:
     subscriptions, made = table(), subscription()
     subscriptions.open(made, NOW, by_person=True)

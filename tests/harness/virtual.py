@@ -43,7 +43,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock(Clock):
-    """A `Clock` that tells the time of the running loop."""
+    """A `Clock` that tells the time of the running loop; `ahead` is by how much the date was set since."""
+
+    __slots__ = ("ahead",)
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
 
     def monotonic(self) -> float:
         """Seconds of the loop."""
@@ -51,4 +56,4 @@ class LoopClock(Clock):
 
     def wall(self) -> float:
         """The same as Unix time."""
-        return EPOCH + self.monotonic()
+        return EPOCH + self.monotonic() + self.ahead
