@@ -31,6 +31,7 @@ from radius.disconnect import ErrorCause, Kind, Order, order_of
 from radius.packet import Code, Packet, Type, attribute, vendor_attribute
 
 SECRET = b"s3cret"
+Pairs = list[tuple[str, str | int | bytes]]
 PROOF = Proof(
     username="alice@inria.example",
     realm="inria.example",
@@ -266,19 +267,17 @@ async def test_every_class_comes_back_whatever_else_must_go(
     server: Scripted, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As many as an Access-Accept can hold, with a call whose every name is as long as it can be."""
-    server.code = Code.ACCESS_ACCEPT
-    classes = [bytes((number,)) * 253 for number in range(15)]
-    server.attributes = encode([("User-Name", "alice"), *(("Class", value) for value in classes)])
+    classes: Pairs = [("Class", bytes((number,)) * 253) for number in range(15)]
+    server.code, server.attributes = Code.ACCESS_ACCEPT, encode([("User-Name", "alice"), *classes])
     grant = await RadiusAuthenticator(pool).check(PROOF)
     assert isinstance(grant, Grant)
-    assert grant.classes == tuple(classes)
-    long = [(f"Nomad-SIP-{name}", "x" * 247) for name in ("Call-Id", "From-Tag", "To-Tag")]
-    attributes = (("Calling-Station-Id", "sip:a@b"), *long, ("Nomad-Direction", "out"), ("Acct-Session-Time", 7))
+    assert grant.classes == tuple(value for _, value in classes)
+    own: Pairs = [(f"Nomad-SIP-{name}", "x" * 247) for name in ("Call-Id", "From-Tag", "To-Tag")]
+    own += [("Calling-Station-Id", "sip:a@b"), ("Nomad-Direction", "out"), ("Acct-Session-Time", 7)]
     server.code, server.attributes = Code.ACCOUNTING_RESPONSE, b""
-    record = AccountingRecord("1", "s", "Stop", "alice", 0.0, (*attributes, *(("Class", value) for value in classes)))
-    await RadiusAccounting(pool).send(record)
+    await RadiusAccounting(pool).send(AccountingRecord("1", "s", "Stop", "alice", 0.0, (*own, *classes)))
     found = server.received[-1]
-    assert found.get_all(Type.CLASS) == classes
+    assert found.get_all(Type.CLASS) == [value for _, value in classes]
     told = dict(named(found))
     assert (told["Acct-Session-Time"], told["Calling-Station-Id"]) == (7, "sip:a@b")
     assert told["Nomad-Direction"] == "out"
