@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.setting import Setting
 from nomad.edge.policy import Attempt, Ruleset, compile_policy, decide
+from nomad.ports import Grant
 
 GROUPS, PREFIXES, CLASSES = 200, 2000, 20
 PEOPLE = 600
@@ -57,10 +58,8 @@ def policy_text(*, groups: int = GROUPS, prefixes: int = PREFIXES) -> str:
 def attempt(number: str, *, group: int) -> Attempt:
     """A call of somebody in one of the groups."""
     return Attempt(
-        user="amy",
-        groups=("cn=other,dc=x", f"cn=g{group},ou=groups,dc=x", "cn=more,dc=x"),
-        classes=(b"x",),
-        number=number,
+        Grant("amy", groups=("cn=other,dc=x", f"cn=g{group},ou=groups,dc=x", "cn=more,dc=x"), classes=(b"x",)),
+        number,
         source="192.0.2.7",
         at=1_795_000_000.0,
         transport="tls",

@@ -87,7 +87,7 @@ def explain(
     """What the policy says of a call, and every rule that led to it. Exit code 1 when it is refused."""
     from nomad import config as configuration
     from nomad import inputs
-    from nomad.edge.policy import Attempt, Direction, decide
+    from nomad.edge.policy import Attempt, Direction, Used, decide
 
     if login and (group or radius_class):
         raise Failure("--login and --group or --class exclude each other")
@@ -98,10 +98,8 @@ def explain(
     else:
         grant = _by_radius(loaded, user) if login else asyncio.run(_by_directory(loaded, user))
     attempt = Attempt(
-        user=grant.user,
-        groups=grant.groups,
-        classes=grant.classes,
-        number=_number(loaded, to),
+        grant,
+        _number(loaded, to),
         source=source,
         at=_moment(at, ruleset),
         direction=Direction(way),
@@ -109,12 +107,12 @@ def explain(
         encrypted_media=not plain_media,
         country=inputs.load_countries(loaded).of(source) if source else None,
         active_calls=calls,
-        calls_last_hour=calls_last_hour,
-        seconds_today=minutes_today * 60,
-        seconds_this_month=max(minutes_this_month, minutes_today) * 60,
-        cost_today=cost_today,
-        own=grant.limits,
-        own_classes=grant.allowed_classes,
+        used=Used(
+            seconds_today=minutes_today * 60,
+            seconds_this_month=max(minutes_this_month, minutes_today) * 60,
+            cost_today=cost_today,
+            calls_last_hour=calls_last_hour,
+        ),
     )
     asked = Asked(attempt, ruleset, decide(ruleset, attempt))
     if as_json:
@@ -222,15 +220,15 @@ def _summary(verdict: Verdict) -> str:
 
 def _as_json(asked: Asked) -> dict[str, object]:
     attempt, verdict = asked.attempt, asked.verdict
-    tariff = verdict.tariff
+    grant, tariff = attempt.grant, verdict.tariff
     return {
         "allowed": verdict.allowed,
         "status": verdict.status,
         "reason": verdict.reason,
         "rule": verdict.rule,
-        "user": attempt.user,
-        "groups": list(attempt.groups),
-        "classes": [value.decode("utf-8", "replace") for value in attempt.classes],
+        "user": grant.user,
+        "groups": list(grant.groups),
+        "classes": [value.decode("utf-8", "replace") for value in grant.classes],
         "group": verdict.group,
         "dialled": attempt.number,
         "number": verdict.number,

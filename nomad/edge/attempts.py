@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict
+from nomad.edge.policy import Attempt, Direction, Ruleset, Used, Verdict
 from nomad.edge.sides import Incoming
-from nomad.edge.usage import Used
 from nomad.ports import Countries, Grant
 from nomad.sip.errors import Reject
 from nomad.sip.grammar import quote
@@ -32,10 +31,8 @@ def attempt_of(
     """A call that a person wants to make with a request; what no group asks for is not looked up."""
     flow = incoming.flow
     return Attempt(
-        user=grant.user,
-        groups=grant.groups,
-        classes=grant.classes,
-        number=number,
+        grant,
+        number,
         source=flow.remote[0],
         at=at,
         direction=direction,
@@ -44,12 +41,7 @@ def attempt_of(
         country=countries.of(flow.remote[0]) if ruleset.needs_country else None,
         active_calls=active_calls,
         forwarded_calls=forwarded_calls,
-        calls_last_hour=used.calls_last_hour,
-        seconds_today=used.seconds_today,
-        seconds_this_month=used.seconds_this_month,
-        cost_today=used.cost_today,
-        own=grant.limits,
-        own_classes=grant.allowed_classes,
+        used=used,
     )
 
 

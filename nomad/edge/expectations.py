@@ -13,7 +13,8 @@ import msgspec
 
 from nomad import config
 from nomad.config import ConfigError
-from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, clean, decide
+from nomad.edge.policy import Attempt, Direction, Ruleset, Used, Verdict, clean, decide
+from nomad.ports import Grant
 
 SUFFIX = ".tests.toml"
 NOON = "2026-01-07T12:00"  # a Wednesday
@@ -127,10 +128,8 @@ def _attempt(case: Case, ruleset: Ruleset) -> Attempt:
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"at: '{case.at}' is no time; write it as in '{NOON}'") from None
     return Attempt(
-        user=case.user,
-        groups=case.groups,
-        classes=tuple(each.encode() for each in case.classes),
-        number=number,
+        Grant(case.user, groups=case.groups, classes=tuple(each.encode() for each in case.classes)),
+        number,
         source=case.source,
         at=at,
         direction=Direction(case.way),
@@ -139,10 +138,12 @@ def _attempt(case: Case, ruleset: Ruleset) -> Attempt:
         country=case.country or None,
         active_calls=case.active_calls,
         forwarded_calls=case.forwarded_calls,
-        calls_last_hour=case.calls_last_hour,
-        seconds_today=case.minutes_today * 60,
-        seconds_this_month=max(case.minutes_this_month, case.minutes_today) * 60,
-        cost_today=case.cost_today,
+        used=Used(
+            seconds_today=case.minutes_today * 60,
+            seconds_this_month=max(case.minutes_this_month, case.minutes_today) * 60,
+            cost_today=case.cost_today,
+            calls_last_hour=case.calls_last_hour,
+        ),
     )
 
 

@@ -19,10 +19,10 @@ from nomad.edge.auth import Identity
 from nomad.edge.calls import CallTable, Leg
 from nomad.edge.forwarding import MAX_DIVERSIONS, Onward, target_of, times_diverted
 from nomad.edge.parties import Parties
-from nomad.edge.policy import Direction, Ruleset, Verdict, decide
+from nomad.edge.policy import NOTHING, Direction, Ruleset, Verdict, decide
 from nomad.edge.sides import Incoming
 from nomad.edge.trunks import Trunks
-from nomad.edge.usage import NOTHING, Usage
+from nomad.edge.usage import Usage
 from nomad.edge.warden import Warden
 from nomad.metrics import Metrics
 from nomad.ports import Countries, Grant, Registration

@@ -79,23 +79,16 @@ class Rehearsal:
             yield Difference(Kind.REFUSED, record, verdict)
 
     def _attempt(self, record: Cdr) -> Attempt:
-        used = self._usage.of(record.user, record.started_at)
-        source = record.peer
         return Attempt(
-            user=record.user,
-            groups=record.groups,
-            classes=record.classes,
-            number=record.callee.rpartition("@")[0] or record.number,  # as it was dialled
-            source=source,
+            Grant(record.user, groups=record.groups, classes=record.classes),
+            record.callee.rpartition("@")[0] or record.number,  # as it was dialled
+            source=record.peer,
             at=record.started_at,
             transport=record.transport,
             encrypted_media=True,
-            country=self._countries.of(source) if self._ruleset.needs_country else None,
+            country=self._countries.of(record.peer) if self._ruleset.needs_country else None,
             active_calls=self._active.get(record.user, 0),
-            calls_last_hour=used.calls_last_hour,
-            seconds_today=used.seconds_today,
-            seconds_this_month=used.seconds_this_month,
-            cost_today=used.cost_today,
+            used=self._usage.of(record.user, record.started_at),
         )
 
     def _begin(self, record: Cdr, verdict: Verdict | None) -> None:

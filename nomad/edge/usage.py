@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from nomad.edge.calls import Call
-from nomad.edge.policy import EMERGENCY
+from nomad.edge.policy import EMERGENCY, NOTHING, Used
 from nomad.ports import UsageQuery, UserUsage
 
 RESERVED_S = 60.0  # what a call counts for at least while it is in progress
@@ -24,18 +24,6 @@ DAY_S = 86400.0
 MAX_CALLS = 10_000  # calls of one person within an hour that are told apart
 RECHECK_S = 5.0  # calls that had to end are looked at again: they may not have
 WHOLE = 1e-6  # seconds, or money: what is left when nothing is
-
-
-class Used(NamedTuple):
-    """What counts against somebody's limits now."""
-
-    seconds_today: float = 0.0
-    seconds_this_month: float = 0.0
-    cost_today: float = 0.0
-    calls_last_hour: int = 0
-
-
-NOTHING = Used()
 
 
 class Exhausted(NamedTuple):

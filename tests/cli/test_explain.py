@@ -186,14 +186,15 @@ async def test_what_is_explained_is_what_is_decided(bare: Nomad, table: str) -> 
         attempt = attempt_of(case)
         if not attempt.transport:
             continue
-        options = [("--user", attempt.user), ("--to", attempt.number), ("--from", attempt.source)]
-        options += [("--group", name) for name in attempt.groups or ("-",)]
-        options += [("--class", value.decode()) for value in attempt.classes]
+        options = [("--user", attempt.grant.user), ("--to", attempt.number), ("--from", attempt.source)]
+        options += [("--group", name) for name in attempt.grant.groups or ("-",)]
+        options += [("--class", value.decode()) for value in attempt.grant.classes]
         options += [("--at", datetime.fromtimestamp(attempt.at, UTC).isoformat()), ("--transport", attempt.transport)]
         options += [("--way", attempt.direction), ("--calls", str(attempt.active_calls))]
-        options += [("--calls-last-hour", str(attempt.calls_last_hour)), ("--cost-today", str(attempt.cost_today))]
-        options += [("--minutes-today", str(attempt.seconds_today / 60))]
-        options += [("--minutes-this-month", str(attempt.seconds_this_month / 60))]
+        used = attempt.used
+        options += [("--calls-last-hour", str(used.calls_last_hour)), ("--cost-today", str(used.cost_today))]
+        options += [("--minutes-today", str(used.seconds_today / 60))]
+        options += [("--minutes-this-month", str(used.seconds_this_month / 60))]
         media = [] if attempt.encrypted_media else ["--plain-media"]
         ran = await bare(
             "policy", "explain", "-c", table, "--json", *[word for pair in options for word in pair], *media
@@ -201,7 +202,7 @@ async def test_what_is_explained_is_what_is_decided(bare: Nomad, table: str) -> 
         said, verdict = json.loads(ran.out), decide(RULES, attempt)
         steps = [{"rule": step.rule, "line": step.line, "text": step.text} for step in verdict.chain]
         # today's minutes are part of the month's, which the table does not always say
-        if attempt.seconds_this_month >= attempt.seconds_today:
+        if used.seconds_this_month >= used.seconds_today:
             assert (said["chain"], said["max_call_s"]) == (steps, verdict.max_call_s), case
         assert (said["allowed"], said["reason"], said["status"]) == (verdict.allowed, verdict.reason, verdict.status)
         assert ran.code == (0 if verdict.allowed else 1)

@@ -9,6 +9,7 @@ from nomad import config
 from nomad.demo import site
 from nomad.demo.steps import ALICE, BOB, PREMIUM
 from nomad.edge.policy import Attempt, compile_policy, decide
+from nomad.ports import Grant
 
 
 def test_the_configuration_is_right(tmp_path: Path) -> None:
@@ -41,10 +42,8 @@ def test_the_policy_refuses_staff_a_premium_number_only() -> None:
     ruleset = compile_policy((site.HERE / "policy.toml").read_text(encoding="utf-8"), "policy.toml")
     for number, allowed in (("1000", True), ("0123456789", True), ("112", True), (PREMIUM, False), ("0044123", False)):
         attempt = Attempt(
-            user="alice",
-            groups=["cn=staff,ou=groups,dc=inria,dc=example"],
-            classes=[],
-            number=number,
+            Grant("alice", groups=("cn=staff,ou=groups,dc=inria,dc=example",)),
+            number,
             source="127.0.0.1",
             at=0.0,
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nomad.edge.attempts import attempt_of, check_media, refusal_of
-from nomad.edge.policy import Attempt, Direction, Ruleset, Verdict, compile_policy
+from nomad.edge.policy import Attempt, Direction, Ruleset, Used, Verdict, compile_policy
 from nomad.edge.sides import Incoming
-from nomad.edge.usage import Used
 from nomad.ports import Grant, Limits
 from nomad.sip.errors import Reject
 from nomad.sip.events import Flow, ServerKey
@@ -20,6 +19,7 @@ STRICT = compile_policy(
 )
 SRTP = SDP.replace(b"RTP/AVP", b"RTP/SAVP")
 GRANT = Grant("alice", groups=("g",), classes=(b"c",), limits=Limits(call_s=5), allowed_classes=("internal",))
+USED = Used(seconds_today=1.0, seconds_this_month=2.0, cost_today=3.0, calls_last_hour=4)
 
 
 class Asked:
@@ -46,7 +46,7 @@ def attempt(
         "1000",
         ruleset=ruleset,
         countries=countries,
-        used=Used(seconds_today=1.0, seconds_this_month=2.0, cost_today=3.0, calls_last_hour=4),
+        used=USED,
         at=5.0,
         active_calls=6,
         direction=way,
@@ -57,22 +57,15 @@ def attempt(
 def test_everything_that_is_known_is_told() -> None:
     told = attempt(PLAIN, Asked(), way=Direction.FORWARD)
     assert told == Attempt(
-        user="alice",
-        groups=("g",),
-        classes=(b"c",),
-        number="1000",
+        GRANT,
+        "1000",
         source="192.0.2.9",
         at=5.0,
         direction=Direction.FORWARD,
         transport="tls",
         active_calls=6,
         forwarded_calls=7,
-        calls_last_hour=4,
-        seconds_today=1.0,
-        seconds_this_month=2.0,
-        cost_today=3.0,
-        own=Limits(call_s=5),
-        own_classes=("internal",),
+        used=USED,
     )
 
 

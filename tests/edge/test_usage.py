@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from nomad.edge.calls import Call, CallState, Leg
-from nomad.edge.policy import Tariff
-from nomad.edge.usage import RESERVED_S, Calendar, Usage, Used
+from nomad.edge.policy import Tariff, Used
+from nomad.edge.usage import RESERVED_S, Calendar, Usage
 from nomad.ports import Grant, Limits, UserUsage
 from nomad.sip.events import Flow
 

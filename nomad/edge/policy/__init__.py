@@ -8,11 +8,12 @@ from nomad.edge.policy.decide import decide, find_group
 from nomad.edge.policy.numbers import EMERGENCY, clean
 from nomad.edge.policy.places import Network
 from nomad.edge.policy.ruleset import LOCAL, Group, Ruleset, Tariff
-from nomad.edge.policy.verdict import Attempt, Direction, Step, Verdict
+from nomad.edge.policy.verdict import NOTHING, Attempt, Direction, Step, Used, Verdict
 
 __all__ = [
     "EMERGENCY",
     "LOCAL",
+    "NOTHING",
     "Attempt",
     "Direction",
     "Group",
@@ -20,6 +21,7 @@ __all__ = [
     "Ruleset",
     "Step",
     "Tariff",
+    "Used",
     "Verdict",
     "clean",
     "compile_policy",

@@ -56,7 +56,7 @@ def find_group(ruleset: Ruleset, user: str, groups: Sequence[str], classes: Sequ
 def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
     """The verdict on a call for a person; denied unless a rule allows it."""
     found = ruleset.classes.find(attempt.number)
-    member = ruleset.people.find(attempt.user, attempt.groups, attempt.classes)
+    member = ruleset.people.find(attempt.grant.user, attempt.grant.groups, attempt.grant.classes)
     notes = [_class_note(attempt, found)]
     if attempt.direction is Direction.INTERNET:
         return _verdict(notes, _from_internet(attempt, member, notes), member, found)
@@ -64,12 +64,12 @@ def decide(ruleset: Ruleset, attempt: Attempt) -> Verdict:
         notes.append(("emergency", found.entry.line, "emergency numbers are always allowed", ()))
         return replace(_verdict(notes, None, member, found), dial=attempt.number)
     if member is None:
-        note = ("group", 0, "user {}: in no group", (attempt.user,))
+        note = ("group", 0, "user {}: in no group", (attempt.grant.user,))
         return _verdict(notes, Refused(note, "No policy group for you"), None, found)
     group = member.group
     notes.append(_member_note(attempt, member))
     tariff = ruleset.tariffs.get(found.name)
-    bounds = _bounds(group, attempt.own)
+    bounds = _bounds(group, attempt.grant.limits)
     refused = (
         _numbers(ruleset, attempt, found, group, notes)
         or _forwarding(attempt, found, group, notes)
@@ -117,7 +117,7 @@ def _class_note(attempt: Attempt, found: Found) -> Note:
 
 
 def _member_note(attempt: Attempt, member: Membership) -> Note:
-    values = (attempt.user, member.group.name, member.by)
+    values = (attempt.grant.user, member.group.name, member.by)
     return ("group", member.group.lines["match"], "user {}: group {}, by {}", values)
 
 
@@ -127,7 +127,7 @@ def _member_note(attempt: Attempt, member: Membership) -> Note:
 def _from_internet(attempt: Attempt, member: Membership | None, notes: list[Note]) -> Refused | None:
     reason = ""  # the standard phrase: a stranger learns nothing about people
     if member is None:
-        return Refused(("group", 0, "user {}: in no group", (attempt.user,)), reason, UNAVAILABLE)
+        return Refused(("group", 0, "user {}: in no group", (attempt.grant.user,)), reason, UNAVAILABLE)
     group = member.group
     notes.append(_member_note(attempt, member))
     line = group.lines["from_internet"]
@@ -159,9 +159,9 @@ def _numbers(ruleset: Ruleset, attempt: Attempt, found: Found, group: Group, not
         allowed = ", ".join(sorted({*group.allow.texts, *ruleset.allow.texts})) or "nothing"
         note = ("class", group.lines["allow"], "group {} allows {}", (group.name, allowed))
         return Refused(note, f"{name.capitalize()} numbers are not allowed for group {group.name}")
-    if attempt.own_classes and name not in attempt.own_classes:
+    if attempt.grant.allowed_classes and name not in attempt.grant.allowed_classes:
         text = "user {} may call {} only{}"
-        note = ("own", 0, text, (attempt.user, ", ".join(attempt.own_classes), BY_RADIUS))
+        note = ("own", 0, text, (attempt.grant.user, ", ".join(attempt.grant.allowed_classes), BY_RADIUS))
         return Refused(note, f"{name.capitalize() or 'These'} numbers are not allowed for you")
     return None
 
@@ -254,7 +254,7 @@ def _counts(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | No
         notes.append(note)
     limit = bounds.limits.calls_per_hour
     if limit is not None:
-        count = attempt.calls_last_hour
+        count = attempt.used.calls_last_hour
         line, by = bounds.where("calls_per_hour", "max_calls_per_hour")
         note = ("per_hour", line, "{} of {} calls within the last hour{}", (count, limit, by))
         if count >= limit:
@@ -266,7 +266,7 @@ def _counts(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | No
 def _minutes(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | None:
     limit = bounds.limits.seconds_per_day
     if limit is not None:
-        used = attempt.seconds_today
+        used = attempt.used.seconds_today
         line, by = bounds.where("seconds_per_day", "max_minutes_per_day")
         note: Note = ("minutes", line, "{:.0f} of {:.0f} minutes used today{}", (used / 60, limit / 60, by))
         if used >= limit:
@@ -274,7 +274,7 @@ def _minutes(attempt: Attempt, bounds: Bounds, notes: list[Note]) -> Refused | N
         notes.append(note)
     limit = bounds.limits.seconds_per_month
     if limit is not None:
-        used = attempt.seconds_this_month
+        used = attempt.used.seconds_this_month
         line, by = bounds.where("seconds_per_month", "max_minutes_per_month")
         note = ("month", line, "{:.0f} of {:.0f} minutes used this month{}", (used / 60, limit / 60, by))
         if used >= limit:
@@ -289,10 +289,10 @@ def _money(attempt: Attempt, bounds: Bounds, tariff: Tariff | None, notes: list[
     if limit is None or tariff is None:
         return None
     line, by = bounds.where("cost_per_day", "max_cost_per_day")
-    note: Note = ("cost", line, "{:.2f} of {:.2f} spent today{}", (attempt.cost_today, limit, by))
-    if attempt.cost_today >= limit:
+    note: Note = ("cost", line, "{:.2f} of {:.2f} spent today{}", (attempt.used.cost_today, limit, by))
+    if attempt.used.cost_today >= limit:
         return Refused(note, f"Your {limit:.2f} of today are used up")
-    if attempt.cost_today + tariff.setup >= limit:
+    if attempt.used.cost_today + tariff.setup >= limit:
         return Refused(note, f"What is left of your {limit:.2f} of today is too little for this call")
     notes.append(note)
     return None
@@ -303,15 +303,15 @@ def _longest(attempt: Attempt, bounds: Bounds, tariff: Tariff | None, notes: lis
     limits = bounds.limits
     longest, field, key, what = limits.call_s, "call_s", "max_call_minutes", "longest call"
     if limits.seconds_per_day is not None:
-        left = limits.seconds_per_day - attempt.seconds_today
+        left = limits.seconds_per_day - attempt.used.seconds_today
         if longest is None or left < longest:
             longest, field, key, what = left, "seconds_per_day", "max_minutes_per_day", "minutes left today"
     if limits.seconds_per_month is not None:
-        left = limits.seconds_per_month - attempt.seconds_this_month
+        left = limits.seconds_per_month - attempt.used.seconds_this_month
         if longest is None or left < longest:
             longest, field, key, what = left, "seconds_per_month", "max_minutes_per_month", "minutes left this month"
     if limits.cost_per_day is not None and tariff is not None:
-        affordable = tariff.affords_s(limits.cost_per_day - attempt.cost_today)
+        affordable = tariff.affords_s(limits.cost_per_day - attempt.used.cost_today)
         if affordable is not None and (longest is None or affordable < longest):
             longest, field, key, what = affordable, "cost_per_day", "max_cost_per_day", "money left today"
     if longest is not None:

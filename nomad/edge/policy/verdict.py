@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from nomad.edge.policy.ruleset import Tariff
-from nomad.ports import NO_LIMITS, Limits
+from nomad.ports import NO_LIMITS, Grant, Limits
 
 
 class Direction(enum.StrEnum):
@@ -19,13 +18,23 @@ class Direction(enum.StrEnum):
     FORWARD = "forward"  # the person's phone sends a call on to somebody else (302, REFER)
 
 
+class Used(NamedTuple):
+    """What a person has called, and what counts against limits. Calls in progress are included."""
+
+    seconds_today: float = 0.0  # since midnight
+    seconds_this_month: float = 0.0
+    cost_today: float = 0.0  # in the currency of the policy
+    calls_last_hour: int = 0
+
+
+NOTHING = Used()
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A call that somebody wants to make, and what is known of it. Counts are without this call."""
 
-    user: str
-    groups: Sequence[str]  # LDAP groups and Filter-Id of the user
-    classes: Sequence[bytes]  # RADIUS Class of the user
+    grant: Grant  # whose call it is, as the AAA server says
     number: str  # clean, see `numbers.clean`; with `Direction.INTERNET` the number that was called
     source: str  # address of the phone
     at: float  # Unix seconds
@@ -33,14 +42,9 @@ class Attempt:
     transport: str = ""  # udp, tcp, tls, ws or wss
     encrypted_media: bool = False  # whether every stream of the offer demands SRTP
     country: str | None = None  # ISO 3166 code of the source address, None when not known
-    active_calls: int = 0  # calls that the user has now
-    forwarded_calls: int = 0  # those of them that the user's phone sent on
-    calls_last_hour: int = 0  # calls that the user began within the last hour
-    seconds_today: float = 0.0  # what the user has called since midnight, calls in progress included
-    seconds_this_month: float = 0.0
-    cost_today: float = 0.0  # in the currency of the policy
-    own: Limits = NO_LIMITS  # the person's own limits, from RADIUS; the smaller of these and the group's counts
-    own_classes: Sequence[str] = ()  # classes that the AAA server allows the person; empty: the policy alone decides
+    active_calls: int = 0  # calls that the person has now
+    forwarded_calls: int = 0  # those of them that the person's phone sent on
+    used: Used = NOTHING
 
 
 Note = tuple[str, int, str, tuple[object, ...]]

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nomad.edge.policy import Attempt, compile_policy, decide, default_ruleset, find_group
+from nomad.edge.policy import Attempt, Used, compile_policy, decide, default_ruleset, find_group
+from nomad.ports import Grant
 
 RULES = compile_policy(
     """
@@ -39,8 +40,9 @@ allow = []
     "policy.toml",
 )
 MONDAY_NOON = datetime(2026, 10, 26, 10, 20, tzinfo=UTC).timestamp()
-STAFF = ["cn=staff, ou=groups, DC=inria, dc=example"]
-CALL = Attempt(user="alice", groups=STAFF, classes=(), number="1000", source="192.0.2.7", at=MONDAY_NOON)
+ALICE = Grant("alice", groups=("cn=staff, ou=groups, DC=inria, dc=example",))
+CALL = Attempt(ALICE, "1000", source="192.0.2.7", at=MONDAY_NOON)
+NOBODY = Grant("alice")
 
 
 @pytest.mark.parametrize(
@@ -58,12 +60,12 @@ CALL = Attempt(user="alice", groups=STAFF, classes=(), number="1000", source="19
         ({"at": MONDAY_NOON + 5 * 86400}, False, "hours", "Calls are allowed Mon-Fri 07:00-21:00 only"),
         ({"active_calls": 1}, True, "", ""),
         ({"active_calls": 2}, False, "concurrent", "You already have 2 calls; 2 are allowed"),
-        ({"seconds_today": 3599.0}, True, "", ""),
-        ({"seconds_today": 3600.0}, False, "minutes", "Your 60 minutes of today are used up"),
-        ({"groups": ()}, False, "group", "No policy group for you"),
-        ({"groups": ("TRAVEL",), "number": "+4930"}, True, "", ""),
-        ({"groups": (), "classes": (b"gold",), "number": "0899123456"}, True, "", ""),
-        ({"groups": (), "user": "zoe"}, False, "class", "Internal numbers are not allowed for group named"),
+        ({"used": Used(3599.0)}, True, "", ""),
+        ({"used": Used(3600.0)}, False, "minutes", "Your 60 minutes of today are used up"),
+        ({"grant": NOBODY}, False, "group", "No policy group for you"),
+        ({"grant": Grant("alice", groups=("TRAVEL",)), "number": "+4930"}, True, "", ""),
+        ({"grant": Grant("alice", classes=(b"gold",)), "number": "0899123456"}, True, "", ""),
+        ({"grant": Grant("zoe")}, False, "class", "Internal numbers are not allowed for group named"),
     ],
 )
 def test_verdicts(change: dict[str, object], allowed: bool, rule: str, reason: str) -> None:
@@ -73,13 +75,13 @@ def test_verdicts(change: dict[str, object], allowed: bool, rule: str, reason: s
 
 
 def test_emergency_numbers_pass_every_limit() -> None:
-    night = replace(CALL, number="112", source="198.51.100.1", at=MONDAY_NOON + 5 * 86400, active_calls=9, groups=())
+    night = replace(CALL, number="112", source="198.51.100.1", at=MONDAY_NOON + 5 * 86400, active_calls=9, grant=NOBODY)
     assert decide(RULES, night).allowed
 
 
 @pytest.mark.parametrize(("used", "longest"), [(0.0, 1800.0), (2400.0, 1200.0)])
 def test_a_call_ends_with_the_day_s_minutes_or_the_longest_call(used: float, longest: float) -> None:
-    assert decide(RULES, replace(CALL, seconds_today=used)).max_call_s == longest
+    assert decide(RULES, replace(CALL, used=Used(used))).max_call_s == longest
 
 
 def test_the_chain_tells_every_rule_and_its_line() -> None:
@@ -98,5 +100,5 @@ def test_the_chain_tells_every_rule_and_its_line() -> None:
 def test_the_built_in_policy_allows_everybody_internal_numbers_only() -> None:
     rules = default_ruleset()
     assert find_group(rules, "anyone", (), ()) is not None
-    assert decide(rules, replace(CALL, groups=())).allowed
-    assert not decide(rules, replace(CALL, groups=(), number="0139635511")).allowed
+    assert decide(rules, replace(CALL, grant=NOBODY)).allowed
+    assert not decide(rules, replace(CALL, grant=NOBODY, number="0139635511")).allowed

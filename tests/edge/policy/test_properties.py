@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nomad.config import ConfigError
-from nomad.edge.policy import Attempt, Direction, clean, compile_policy, decide
+from nomad.edge.policy import Attempt, Direction, Used, clean, compile_policy, decide
 from nomad.edge.policy.compiler import _Compiler
 from nomad.edge.policy.file import PolicyFile
 from nomad.edge.policy.lines import Lines
 from nomad.edge.policy.ruleset import Ruleset
-from nomad.ports import Limits
+from nomad.ports import Grant, Limits
 from tests.edge.policy.test_verdicts import CASES, POLICY, RULES, attempt_of
 
 EMERGENCY = tomllib.loads(POLICY)["classes"]["emergency"]
@@ -41,9 +41,14 @@ numbers = st.text("0123456789", min_size=1, max_size=20) | st.sampled_from(
 )
 attempts = st.builds(
     Attempt,
-    user=st.sampled_from(["alice", "gina", "mallory"]) | st.text(max_size=10),
-    groups=st.lists(names, max_size=4),
-    classes=st.lists(st.binary(max_size=8) | st.sampled_from([b"travel", b"abroad"]), max_size=3),
+    grant=st.builds(
+        Grant,
+        user=st.sampled_from(["alice", "gina", "mallory"]) | st.text(max_size=10),
+        groups=st.lists(names, max_size=4).map(tuple),
+        classes=st.lists(st.binary(max_size=8) | st.sampled_from([b"travel", b"abroad"]), max_size=3).map(tuple),
+        limits=limits,
+        allowed_classes=st.lists(st.sampled_from(["internal", "mobile", "x"]), max_size=2).map(tuple),
+    ),
     number=numbers,
     source=st.sampled_from(["192.0.2.7", "8.8.8.8", "::1", "", "nonsense"]) | st.ip_addresses().map(str),
     at=st.floats(0, 4e9),
@@ -53,12 +58,7 @@ attempts = st.builds(
     country=st.none() | st.sampled_from(["FR", "US"]),
     active_calls=counts,
     forwarded_calls=counts,
-    calls_last_hour=counts,
-    seconds_today=amounts,
-    seconds_this_month=amounts,
-    cost_today=amounts,
-    own=limits,
-    own_classes=st.lists(st.sampled_from(["internal", "mobile", "x"]), max_size=2),
+    used=st.builds(Used, amounts, amounts, amounts, counts),
 )
 
 
@@ -88,7 +88,7 @@ def test_a_verdict_is_whole(attempt: Attempt) -> None:
     assert verdict.short
     assert verdict.allowed is (verdict.rule == "") is (verdict.status == 200)
     assert verdict.allowed or verdict.chain[-1].rule == verdict.rule
-    assert verdict.max_call_s is None or verdict.max_call_s > 0 or attempt.own.call_s == 0
+    assert verdict.max_call_s is None or verdict.max_call_s > 0 or attempt.grant.limits.call_s == 0
     lines = POLICY.count("\n")
     assert all(0 <= step.line <= lines for step in verdict.chain)
 
@@ -157,7 +157,7 @@ def test_a_further_deny_allows_nothing_more(attempt: Attempt, entry: str) -> Non
 
 @given(attempts)
 def test_a_persons_own_limits_never_widen(attempt: Attempt) -> None:
-    without = decide(RULES, replace(attempt, own=Limits(), own_classes=()))
+    without = decide(RULES, replace(attempt, grant=replace(attempt.grant, limits=Limits(), allowed_classes=())))
     verdict = decide(RULES, attempt)
     if verdict.allowed:
         assert without.allowed
@@ -168,14 +168,12 @@ def test_a_persons_own_limits_never_widen(attempt: Attempt) -> None:
 
 @given(attempts, counts, amounts)
 def test_who_used_more_is_allowed_no_more(attempt: Attempt, more: int, much: float) -> None:
+    today, month, cost, calls = attempt.used
     later = replace(
         attempt,
         active_calls=attempt.active_calls + more,
         forwarded_calls=attempt.forwarded_calls + more,
-        calls_last_hour=attempt.calls_last_hour + more,
-        seconds_today=attempt.seconds_today + much,
-        seconds_this_month=attempt.seconds_this_month + much,
-        cost_today=attempt.cost_today + much,
+        used=Used(today + much, month + much, cost + much, calls + more),
     )
     if decide(RULES, later).allowed:
         assert decide(RULES, attempt).allowed

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from nomad.edge.policy import Attempt, Direction, compile_policy, decide
-from nomad.ports import Limits
+from nomad.edge.policy import Attempt, Direction, Used, compile_policy, decide
+from nomad.ports import Grant, Limits
 
 HERE = Path(__file__).parent
 POLICY = (HERE / "verdicts.policy.toml").read_text(encoding="utf-8")
@@ -25,10 +25,14 @@ def attempt_of(case: dict[str, Any]) -> Attempt:
     person = TABLE["people"].get(case["who"], {})
     at = datetime.fromisoformat(case.get("at", TUESDAY))
     return Attempt(
-        user=case["who"],
-        groups=case.get("groups", person.get("groups", ())),
-        classes=[name.encode() for name in case.get("classes", person.get("classes", ()))],
-        number=case["to"],
+        Grant(
+            case["who"],
+            groups=tuple(case.get("groups", person.get("groups", ()))),
+            classes=tuple(name.encode() for name in case.get("classes", person.get("classes", ()))),
+            limits=Limits(**case.get("own", {})),
+            allowed_classes=tuple(case.get("own_classes", ())),
+        ),
+        case["to"],
         source=case.get("source", "192.0.2.7"),
         at=(at if at.tzinfo else at.replace(tzinfo=ZoneInfo("Europe/Paris"))).timestamp(),
         direction=Direction(case.get("way", "out")),
@@ -37,12 +41,12 @@ def attempt_of(case: dict[str, Any]) -> Attempt:
         country=case.get("country"),
         active_calls=case.get("calls", 0),
         forwarded_calls=case.get("forwarded", 0),
-        calls_last_hour=case.get("hour", 0),
-        seconds_today=case.get("day", 0) * 60.0,
-        seconds_this_month=case.get("month", 0) * 60.0,
-        cost_today=case.get("spent", 0.0),
-        own=Limits(**case.get("own", {})),
-        own_classes=case.get("own_classes", ()),
+        used=Used(
+            seconds_today=case.get("day", 0) * 60.0,
+            seconds_this_month=case.get("month", 0) * 60.0,
+            cost_today=case.get("spent", 0.0),
+            calls_last_hour=case.get("hour", 0),
+        ),
     )
 
 
