@@ -145,6 +145,7 @@ class Edge:
             scanners = load_scanners(config)
             countries = load_countries(config)
             trunks = Trunks(await load_trunks(config, self.resolver, known=self.dispatcher.trunks))
+            self.radius.renew()
         except (ConfigError, Unavailable) as error:
             self.metrics.reloaded(False)
             log.event(logger, "reload-failed", level=logging.ERROR, why=str(error))

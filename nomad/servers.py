@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from nomad import log
 from nomad.aaa import RadiusAccounting, RadiusAuthenticator, RadiusOrders
@@ -46,6 +47,7 @@ class RadiusServers:
         self._metrics = metrics
         self._pools: dict[str, Pool] = {}  # by kind
         self._closers: list[Callable[[], Awaitable[None]]] = []  # run in reverse order
+        self._contexts: list[ssl.SSLContext] = []
         self.orders_over_tls = ("", 0)
 
     @property
@@ -170,13 +172,26 @@ class RadiusServers:
         host, number = split_host_port(text.removeprefix(RADSEC), radsec.PORT)
         return Server(host, number, radsec.SECRET, context)
 
+    def renew(self) -> None:
+        """Take up certificates whose files were replaced; open connections stay. Raises `ConfigError`."""
+        for context in self._contexts:
+            try:
+                radsec.renew(context, **self._certificates())
+            except RadiusConfigError as error:
+                raise ConfigError(str(error)) from None
+
     def _tls(self, make: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
+        context = make(**self._certificates())
+        self._contexts.append(context)
+        return context
+
+    def _certificates(self) -> dict[str, Any]:
         config, table = self._config, self._table
-        return make(
-            certificate=config.path(table.certificate),
-            key=config.path(table.private_key) if table.private_key else None,
-            ca=config.path(table.ca_file),
-        )
+        return {
+            "certificate": config.path(table.certificate),
+            "key": config.path(table.private_key) if table.private_key else None,
+            "ca": config.path(table.ca_file),
+        }
 
     async def _open(self, servers: list[Server], kind: str) -> Pool:
         settings = Settings(

@@ -1,4 +1,7 @@
-"""`python -m radius -c radius.toml`: the RADIUS server on its own; also what an edge starts as its child."""
+"""`python -m radius -c radius.toml`: the RADIUS server on its own; also what an edge starts as its child.
+
+SIGHUP reads certificates again.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,7 @@ async def _serve(service: Service, *, embedded: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _renew, service)
     await service.start()
     if embedded:
         threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
@@ -69,6 +73,15 @@ async def _serve(service: Service, *, embedded: bool) -> None:
         logger.info("authentication at %s:%d, accounting at port %d", host, port, acct_port)
     await stop.wait()
     await service.close()
+
+
+def _renew(service: Service) -> None:
+    """SIGHUP: certificates that were replaced, for connections from now on."""
+    try:
+        service.renew()
+        logger.info("certificates were read again")
+    except ConfigError as error:
+        logger.error("certificates stay as they were: %s", error)
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -1,6 +1,6 @@
 """`radius.toml` as frozen structs. Unknown keys are refused; secrets come from files or NOMAD_* variables.
 
-Every change needs a restart, except the people in an LDIF file.
+Every change needs a restart, except the people in an LDIF file, and certificates: SIGHUP takes up new ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from radius.errors import ConfigError
 from radius.handler import Rules
 from radius.packet import MAX_VALUE_BYTES
 from radius.ports import Client
-from radius.radsec import SECRET, server_context
+from radius.radsec import SECRET, renew, server_context
 from radius.server import Clients
 
 Words = str | tuple[str, ...]
@@ -185,10 +185,17 @@ class Config(Struct, frozen=True):
 
     def server_tls(self) -> ssl.SSLContext:
         """For RADIUS over TLS. Raises `ConfigError`."""
+        return server_context(**self._certificates())
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Take up replaced files of certificates. Raises `ConfigError`: then nothing changed."""
+        renew(context, **self._certificates())
+
+    def _certificates(self) -> dict[str, Any]:
         if self.tls is None:
             raise ConfigError("listen.radsec: needs [tls] with certificate and ca_file")
         key = self.path(self.tls.private_key) if self.tls.private_key else None
-        return server_context(certificate=self.path(self.tls.certificate), key=key, ca=self.path(self.tls.ca_file))
+        return {"certificate": self.path(self.tls.certificate), "key": key, "ca": self.path(self.tls.ca_file)}
 
     def rules(self) -> Rules:
         """How the server answers. Raises `ConfigError`."""

@@ -63,6 +63,13 @@ def server_context(*, certificate: Path, key: Path | None, ca: Path) -> ssl.SSLC
     return _context(ssl.Purpose.CLIENT_AUTH, certificate, key, ca)
 
 
+def renew(context: ssl.SSLContext, *, certificate: Path, key: Path | None, ca: Path) -> None:
+    """Take up files that were replaced, for connections from now on. Raises `ConfigError`: then nothing changed."""
+    _context(ssl.Purpose.CLIENT_AUTH, certificate, key, ca)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(ca)
+
+
 def _context(purpose: ssl.Purpose, certificate: Path, key: Path | None, ca: Path) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(purpose, cafile=str(ca))

@@ -112,6 +112,7 @@ class Service:
 
     def __init__(self, config: Config, *, auth: socket.socket | None = None, acct: socket.socket | None = None) -> None:
         """Takes over bound sockets, else binds those of the configuration. Raises `ConfigError`."""
+        self._config = config
         clients = config.clients()
         self._directory = open_directory(config)
         self._ledgers = open_ledgers(config)
@@ -144,6 +145,11 @@ class Service:
         await self.acct.start(self._sockets[1])
         if self._radsec_at is not None and self._radsec_tls is not None:
             self.radsec_address = await self._radsec.start(*self._radsec_at, self._radsec_tls)
+
+    def renew(self) -> None:
+        """Take up certificates whose files were replaced. Raises `ConfigError`: then nothing changed."""
+        if self._radsec_tls is not None:
+            self._config.renew(self._radsec_tls)
 
     async def close(self) -> None:
         """Stop serving, store what is left."""

@@ -180,6 +180,12 @@ async def test_radsec_servers_may_tell_secrets(tmp_path: Path, tmp_path_factory:
         assert answer.ha1 == digest.make_ha1("SHA-256", ALICE.login, DOMAIN, ALICE.password)
         await servers.sink.send(AccountingRecord("1", "1", "Start", ALICE.login, 0.0))
         assert [name for name, _ in servers.states()] == [f"radsec:localhost:{port}", f"radsec:{HOST}:{port}"]
+        servers.renew()
+        whole = ours.certificate.read_text()
+        ours.certificate.write_text("no certificate")
+        with pytest.raises(ConfigError, match="radsec"):
+            servers.renew()
+        ours.certificate.write_text(whole)
     finally:
         await servers.close()
         await service.close()

@@ -132,7 +132,8 @@ class Radius(Struct, frozen=True):
     timeout_s: float = 2.0
     """How long one request may take over all tries and servers (restart)."""
     certificate: str = ""
-    """PEM certificate that we show to RadSec servers (RFC 6614; restart)."""
+    """PEM certificate that we show to RadSec servers (RFC 6614). A reload reads it, the key and the authority
+    again, but takes no other files (restart)."""
     private_key: str = ""
     """PEM key of `certificate`; "" when the certificate's file holds it (restart)."""
     ca_file: str = ""

@@ -37,8 +37,12 @@ class Pki:
         *,
         names: tuple[str, ...] = ("localhost", "inria.example"),
         uris: tuple[str, ...] = (),
+        days: str = DAYS,
     ) -> Certificate:
-        """A certificate for server and client use, valid for these names and URIs and the loopback addresses."""
+        """A certificate for server and client use, valid for these names and URIs and the loopback addresses.
+
+        With `days` below 0 it has expired.
+        """
         stem = self._folder / name
         made = Certificate(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         alternatives = ",".join(
@@ -48,6 +52,6 @@ class Pki:
         extensions.write_text(f"subjectAltName={alternatives}\nextendedKeyUsage=serverAuth,clientAuth\n")
         request = stem.with_suffix(".csr")
         run(["openssl", "req", *EC_KEY, "-subj", f"/CN={name}", "-keyout", made.key, "-out", request])
-        signing = ["-CA", self.ca, "-CAkey", self._folder / "ca.key", "-CAcreateserial", "-days", DAYS]
+        signing = ["-CA", self.ca, "-CAkey", self._folder / "ca.key", "-CAcreateserial", "-days", days]
         run(["openssl", "x509", "-req", "-in", request, *signing, "-extfile", extensions, "-out", made.certificate])
         return made

@@ -19,7 +19,7 @@ from radius.config import ClientTable, Config, DirectoryTable, Listen, Tls, load
 from radius.digest import Digest
 from radius.errors import ConfigError, PacketError, RadiusUnavailable
 from radius.packet import Code
-from radius.radsec import SECRET, Framer, client_context, server_context
+from radius.radsec import SECRET, Framer, client_context, renew, server_context
 from radius.service import Service
 from tests.harness.people import ALICE, DOMAIN, SAMPLE, ldif
 from tests.harness.pki import Certificate, Pki
@@ -169,6 +169,36 @@ async def test_a_certificate_for_another_host_is_refused(
     pool = pool_to(service.radsec_address[1], context, host="localhost", timeout_s=0.5)
     with pytest.raises(RadiusUnavailable, match="certificate is not good: Hostname mismatch"):
         await pool.request(Code.ACCESS_REQUEST, login(ALICE.password))
+    await pool.close()
+    await service.close()
+
+
+async def test_expired_certificates_and_new_ones_without_a_restart(
+    tmp_path: Path, pki: Pki, edge_certificate: Certificate
+) -> None:
+    """Each side's own expires and is replaced: `renew` is what a reload of the edge and SIGHUP to the server do."""
+    expired = pki.issue("expired", days="-1")
+    ours, theirs = tmp_path / "edge.pem", tmp_path / "radius.pem"
+    for path in (ours, theirs):
+        path.write_text(expired.certificate.read_text() + expired.key.read_text())
+    service = Service(config_of(tmp_path, Certificate(theirs, theirs), pki.ca, EDGE))
+    await service.start()
+    context = client_context(certificate=ours, key=None, ca=pki.ca)
+    pool = pool_to(service.radsec_address[1], context, timeout_s=0.7)
+    with pytest.raises(RadiusUnavailable, match="certificate is not good: certificate has expired"):
+        await pool.request(Code.ACCESS_REQUEST, login(ALICE.password))
+    theirs.write_text("half a certif")
+    with pytest.raises(ConfigError):
+        service.renew()
+    good = edge_certificate.certificate.read_text() + edge_certificate.key.read_text()
+    theirs.write_text(good)
+    service.renew()
+    with pytest.raises(RadiusUnavailable, match="connection ended"):  # by the server, which finds ours expired
+        await pool.request(Code.ACCESS_REQUEST, login(ALICE.password))
+    assert service.auth.counters.requests == 0
+    ours.write_text(good)
+    renew(context, certificate=ours, key=None, ca=pki.ca)
+    assert (await pool.request(Code.ACCESS_REQUEST, login(ALICE.password))).code == Code.ACCESS_ACCEPT
     await pool.close()
     await service.close()
 
