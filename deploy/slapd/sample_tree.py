@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """A sample directory: organisation, service account of the RADIUS server, groups, and as many people as you want.
 
-    python3 sample_tree.py --people 5000 > tree.ldif && slapadd -q -n 1 -F /etc/ldap/slapd.d -l tree.ldif
+    python3 sample_tree.py --people 5000 > tree.ldif && slapadd -c -q -n 1 -F /etc/ldap/slapd.d -l tree.ldif
+
+with slapd stopped, as the user that slapd runs as; -c passes over the organisation that Debian made.
 
 Always the same for the same arguments. u00000 to u04999, passwords LOGIN-secret: every second one in clear text, the
 others as SSHA with digest HA1 sets. For trials only. Needs nomad-schema.ldif, access.ldif and the memberOf overlay.
