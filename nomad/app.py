@@ -381,14 +381,13 @@ class Edge:
             ),
             calls=self.calls,
             switchboard=self.switchboard,
+            orders=self.orders,
             guard=self.guard,
             locations=self.locations,
             cdrs=self.cdrs,
             spool=self.spool,
             wardens=Wardens(self.locks, self.audit_log, self.auditor),
             clock=self._clock,
-            forget=self.verdicts.forget,
-            drop=self.notices.drop,
         )
         self._admin_url = ""
         if config.admin.listen:

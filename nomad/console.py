@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nomad import __version__
 from nomad.clock import Clock
 from nomad.edge.calls import CallTable
 from nomad.edge.guard import Guard
 from nomad.edge.locks import MAX_WHY_CHARS, Locks
+from nomad.edge.orders import Orders
 from nomad.edge.switchboard import Switchboard
 from nomad.ports import (
     AuditCheck,
@@ -21,7 +22,6 @@ from nomad.ports import (
     Cdr,
     CdrQuery,
     CdrStore,
-    Conflict,
     Deed,
     LocationStore,
     Lock,
@@ -31,10 +31,8 @@ from nomad.ports import (
     Reloaded,
     Spool,
     Status,
-    Unavailable,
+    Whom,
 )
-
-SAVE_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +67,18 @@ class EdgeConsole:
         *,
         calls: CallTable,
         switchboard: Switchboard,
+        orders: Orders,
         guard: Guard,
         locations: LocationStore,
         cdrs: CdrStore,
         spool: Spool,
         wardens: Wardens,
         clock: Clock,
-        forget: Callable[[Sequence[str]], object] = len,
-        drop: Callable[[str], object] = len,
     ) -> None:
-        """`forget` empties what is remembered of people's logins, `drop` ends the subscriptions of a person."""
         self._knobs = knobs
         self._calls = calls
         self._switchboard = switchboard
+        self._orders = orders
         self._guard = guard
         self._locations = locations
         self._cdrs = cdrs
@@ -90,8 +87,6 @@ class EdgeConsole:
         self._audit = wardens.audit
         self._recorder = wardens.recorder
         self._clock = clock
-        self._forget = forget
-        self._drop = drop
         self._started_at = clock.wall()
 
     async def status(self) -> Status:
@@ -129,19 +124,21 @@ class EdgeConsole:
         return True
 
     async def kick(self, user: str, *, by: str = "") -> int:
-        """Remove a user's registrations and end the user's calls."""
-        gone = await self._kick(user)
+        """Remove the registrations of a person and end the person's calls and subscriptions."""
+        login = await self._orders.login_of(user)
+        gone = await self._orders.disconnect(Whom(user=login))
         if gone:
-            self._record(by, "kick", user, more=(("removed", str(gone)),))
+            self._record(by, "kick", login, more=(("removed", str(gone)),))
         return gone
 
     async def lock(self, user: str, *, why: str, by: str = "") -> int:
-        """Let nobody in with this account, and kick the user."""
-        registration = await self._locations.get(user)
+        """Let nobody in with this account, and kick the person."""
+        login = await self._orders.login_of(user)
+        registration = await self._locations.get(login)
         why = why[:MAX_WHY_CHARS]
-        self._record(by, "lock", user, why)
-        await self._locks.add(Lock(user, why, by, self._clock.wall(), registration.addresses))
-        return await self._kick(user)
+        self._record(by, "lock", login, why)
+        await self._locks.add(Lock(login, why, by, self._clock.wall(), registration.addresses))
+        return await self._orders.disconnect(Whom(user=login))
 
     async def unlock(self, user: str, *, by: str = "") -> bool:
         """Let the user in again."""
@@ -164,27 +161,6 @@ class EdgeConsole:
 
     def _record(self, by: str, action: str, what: str, why: str = "", more: tuple[tuple[str, str], ...] = ()) -> None:
         self._recorder.record(Deed(by or "admin", action, what, why, more))
-
-    async def _kick(self, user: str) -> int:
-        self._forget([user])
-        bindings = await self._unregister(user)
-        self._drop(user)
-        calls = [call for call in self._calls if call.user == user]
-        for call in calls:
-            await self._switchboard.hang_up(call, cause="Admin-Reset")
-        return bindings + len(calls)
-
-    async def _unregister(self, user: str) -> int:
-        for _ in range(SAVE_ATTEMPTS):
-            registration = await self._locations.get(user)
-            if not registration.bindings:
-                return 0
-            try:
-                await self._locations.save(replace(registration, bindings=()))
-            except Conflict:  # the phone registers at this moment
-                continue
-            return len(registration.bindings)
-        raise Unavailable(f"registration of {user}: too many writers")
 
     async def bans(self) -> Sequence[BanView]:
         """Banned addresses."""

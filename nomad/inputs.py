@@ -69,9 +69,8 @@ async def load_trunks(config: Config, resolver: DnsResolver, *, known: Trunks | 
             raise ConfigError(f"pbx {pbx.name}: uri: '{pbx.uri}' is no SIP URI: {error.text}") from None
         except Unavailable as error:
             text = Uri.parse(pbx.uri).text
-            level = (
-                logging.DEBUG if text in before else logging.WARNING
-            )  # one that is known is asked for again and again
+            # One that is known is asked for again and again
+            level = logging.DEBUG if text in before else logging.WARNING
             log.event(logger, "pbx-unresolved", level=level, pbx=pbx.name, why=str(error))
             places = set(before.get(text, ()))
         password = secret(config, pbx.password_file, "NOMAD_PBX_PASSWORD").decode()
@@ -141,7 +140,6 @@ def server_tls(config: Config) -> ServerTls | None:
     sip = config.sip
     if not sip.certificate:
         return None
-
     return ServerTls(
         config.path(sip.certificate),
         _path(config, sip.private_key),

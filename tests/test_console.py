@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from nomad import __version__
-from nomad.ports import CdrQuery
+from nomad.ports import CdrQuery, Grant
+from tests.harness.peers import DOMAIN
 from tests.harness.rig import Rig, on_rig
+
+ALICE = Grant("alice", addresses=("alice.martin@inria.example",), extension="1001")
 
 
 @on_rig()
@@ -59,6 +64,33 @@ async def test_bans_are_seen_and_lifted(rig: Rig) -> None:
     assert not await rig.console.unban(ban.address)
     phone.send(phone.make("OPTIONS", "sip:inria.example"))
     await phone.response(200)
+
+
+@pytest.mark.parametrize("name", ["alice", "Alice", "alice@inria.example", "alice.martin@inria.example", "1001"])
+@on_rig(people={"alice": ("alice's secret", ALICE)})
+async def test_a_person_is_locked_and_kicked_by_every_name(rig: Rig, name: str) -> None:
+    phone = rig.phone("alice")
+    await phone.register()
+    await rig.talk(phone)
+    assert await rig.console.kick(name) == 2
+    await phone.request("BYE")
+    await phone.register()
+    assert await rig.console.lock(name, why="stolen") == 1
+    await phone.login(phone.make("REGISTER", f"sip:{DOMAIN}"))
+    await phone.response(401)
+    assert [lock.user for lock in await rig.console.locks()] == ["alice"]
+    assert await rig.console.unlock("alice")
+    await phone.register()
+
+
+@on_rig(people={"alice": ("alice's secret", ALICE)})
+async def test_who_is_locked_by_an_address_without_a_registration_does_not_get_in_by_the_login(rig: Rig) -> None:
+    await rig.console.lock("alice.martin@inria.example", why="stolen")
+    phone = rig.phone("alice")
+    await phone.login(phone.make("REGISTER", f"sip:{DOMAIN}"))
+    await phone.response(401)
+    assert await rig.console.unlock("alice.martin@inria.example")
+    await phone.register()
 
 
 @on_rig()

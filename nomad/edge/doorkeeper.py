@@ -56,6 +56,6 @@ class Doorkeeper:
         if self._locks.of(proof.username) is not None:
             return Refusal()
         answer = await self._authenticator.check(proof)
-        if isinstance(answer, Grant) and self._locks.of(answer.user) is not None:
+        if isinstance(answer, Grant) and any(self._locks.of(name) for name in (answer.user, *answer.addresses)):
             return Refusal()
         return answer

@@ -65,6 +65,16 @@ class Orders:
         self._record("disconnect", whom, calls=len(calls), bindings=bindings)
         return len(calls) + bindings
 
+    async def login_of(self, name: str) -> str:
+        """The login of the person whom a login, an address or an extension means; of who is away, what is before our
+        domain. Raises `Unavailable`.
+        """
+        for user in await self._names(name):
+            if (await self._locations.get(user)).bindings:
+                return user
+        callers = (call.user for call in self._calls if is_user(name, call.grant, self._domains))
+        return next(callers, _local_part(name, self._domains))
+
     async def unregister(self, user: str) -> int:
         """Remove the registrations of a person, calls go on; how many bindings there were. Raises `Unavailable`."""
         self._forget_verdicts([user])
@@ -120,22 +130,23 @@ class Orders:
     async def _change_registration(self, whom: Whom, change: Change) -> int:
         """Give a registered person's grant the change; how many bindings that is about."""
         return sum(
-            [await self._replace(user, whom, lambda old: _amend(old, change)) for user in await self._names(whom)]
+            [await self._replace(user, whom, lambda old: _amend(old, change)) for user in await self._names(whom.user)]
         )
 
     async def _unregister(self, whom: Whom) -> int:
         """Remove the bindings of a person, under whichever name the person is known; how many there were."""
         count = 0
-        for user in await self._names(whom):
-            if bindings := await self._replace(user, whom, _without_bindings):
+        for user in await self._names(whom.user):
+            bindings = await self._replace(user, whom, _without_bindings)
+            if bindings or not whom.classes:  # who subscribes need not be registered
                 self._drop(user)
-                count += bindings
+            count += bindings
         return count
 
-    async def _names(self, whom: Whom) -> list[str]:
-        """Whose registration may be meant."""
-        name = whom.user.lower()
-        users = [whom.user, _local_part(whom.user, self._domains), await self._locations.find(name)]
+    async def _names(self, given: str) -> list[str]:
+        """Whose registration a name may mean."""
+        name = given.lower()
+        users = [given, _local_part(given, self._domains), await self._locations.find(name)]
         users += [await self._locations.find(f"{name}@{domain}") for domain in self._domains]
         return [user for user in dict.fromkeys(users) if user]
 

@@ -249,7 +249,7 @@ class Rig:
         self.usage, self.accountant = self.books.usage, self.books.accountant
         self.proxy, self.gateways = services.proxy, services.gateways
         self.switchboard, self.notices = services.switchboard, services.notices
-        self.registrar, self.warden = services.registrar, services.warden
+        self.registrar, self.warden, self.orders = services.registrar, services.warden, services.orders
         self.dispatcher, self.housekeeping = services.dispatcher, services.housekeeping
         self.signalling.handler = self.dispatcher
         self.console = EdgeConsole(
@@ -265,14 +265,13 @@ class Rig:
             ),
             calls=self.calls,
             switchboard=self.switchboard,
+            orders=self.orders,
             guard=self.guard,
             locations=self.locations,
             cdrs=self.cdrs,
             spool=self.spool,
             wardens=Wardens(self.locks, self.audit, self.auditor),
             clock=clock,
-            forget=verdicts.forget,
-            drop=self.notices.drop,
         )
 
     async def _reload(self, by: str) -> Reloaded:

@@ -328,7 +328,7 @@ async def test_who_may_have_a_phone_call(rig: Rig) -> None:
     bob.reply(await bob.request("REFER"), 202)
     await alice.response(202)
     # bob hears of it that he is out: what comes within the dialog then is not carried
-    rig.console._drop("bob")
+    rig.notices.drop("bob")
     assert len(rig.subscriptions) == 0
 
 

@@ -261,7 +261,7 @@ async def test_refresh_after_which_nothing_is_left(rig: Rig) -> None:
         rig.pbx.reply(await rig.pbx.request("SUBSCRIBE"), status)
         await phone.response(status)
         assert len(rig.subscriptions) == 1
-    rig.console._drop("alice")
+    rig.notices.drop("alice")
     watched = await subscribed(rig, phone)
     rig.pbx.send(watched.pbx.request("NOTIFY", rig.pbx.via(), headers=ACTIVE))
     phone.reply(await phone.request("NOTIFY"), 481)
@@ -438,10 +438,12 @@ async def test_store_that_is_down_costs_no_news(rig: Rig) -> None:
     await notified(rig.pbx, phone, watched.pbx, ENDED)
 
 
+@pytest.mark.parametrize("registered", [True, False])
 @on_rig()
-async def test_who_is_kicked_hears_no_more(rig: Rig) -> None:
+async def test_who_is_kicked_hears_no_more(rig: Rig, registered: bool) -> None:
     phone = rig.phone("alice")
-    await phone.register()
+    if registered:
+        await phone.register()
     watched = await subscribed(rig, phone)
     await rig.console.kick("alice")
     rig.pbx.send(watched.pbx.request("NOTIFY", rig.pbx.via(), headers=ACTIVE))
