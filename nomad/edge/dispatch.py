@@ -19,7 +19,7 @@ from nomad.edge.auth import Authentication, Identity
 from nomad.edge.calls import CallTable, Hop, Leg
 from nomad.edge.forwarding import Onward
 from nomad.edge.gruu import GR, leads_to_phone
-from nomad.edge.guard import ALLOW, METHODS, Guard, check_sanity
+from nomad.edge.guard import ALLOW, METHODS, UNDERSTOOD, Guard, check_sanity
 from nomad.edge.judge import Judge
 from nomad.edge.notices import METHODS as NOTICES
 from nomad.edge.notices import Notices
@@ -143,7 +143,8 @@ class Dispatcher:
         except Reject as reject:
             self._refuse(incoming, reject, started)
         except SipError as error:
-            self._refuse(incoming, Reject(error.status, error.text, rule="malformed", why=error.reason), started)
+            phrase = _phrase(incoming.request, error)
+            self._refuse(incoming, Reject(error.status, phrase, rule="malformed", why=error.reason), started)
         except Unavailable as error:
             self._refuse(incoming, Reject(503, retry_after=RETRY_AFTER_S, rule="unavailable", why=str(error)), started)
         except asyncio.CancelledError:  # the edge stops and waits no longer
@@ -175,7 +176,9 @@ class Dispatcher:
         elif method in NEEDS_DIALOG or (method == "NOTIFY" and trunk is None):  # nobody subscribed (RFC 6665 4.1.3)
             raise Reject(481, rule="dialog")
         elif method == "OPTIONS":
-            self._answer(incoming, 200, headers=(("Allow", self._allow), ("Accept", "application/sdp")))
+            request.check()  # nothing else looks at it
+            headers = (("Allow", self._allow), ("Accept", "application/sdp"), ("Supported", ", ".join(UNDERSTOOD)))
+            self._answer(incoming, 200, headers=headers)
         elif method in NOTICES and not self._parts.notices.enabled:
             raise Reject(405, headers=(("Allow", self._allow),), rule="method", why=method)
         elif self.draining:
@@ -352,8 +355,11 @@ class Dispatcher:
             if caller is not None and response.has_more("via"):
                 side = PHONE if self.trunks.of(flow) is None else PBX
                 self._parts.switchboard.carry_answer(response, caller, side=side)
+                return
+            why = "belongs to nothing"
         except SipError as error:
-            log.event(logger, "malformed", level=logging.DEBUG, peer=flow.remote[0], text=error.text)
+            why = error.phrase
+        self._drop("response", flow, why)
 
     def _acknowledge(self, request: Request, flow: Flow) -> None:
         """The ACK of a 2xx: forwarded when its sender is the side it claims to be, dropped otherwise.
@@ -373,8 +379,8 @@ class Dispatcher:
         except Reject:
             why = "belongs to no call"
         except SipError as error:
-            why = error.text
-        self._drop_ack(flow, why)
+            why = error.phrase
+        self._drop("ack", flow, why)
 
     async def _pass_ack(self, request: Request, flow: Flow, hop: Hop) -> None:
         """Forward the ACK to a phone whose Contact is a GRUU."""
@@ -382,11 +388,11 @@ class Dispatcher:
             await self._parts.parties.follow(hop.receiver, hop.user_of(hop.receiver))
             self._parts.switchboard.carry_ack(request, flow, hop)
         except (Reject, SipError, Unavailable) as error:
-            self._drop_ack(flow, str(error))
+            self._drop("ack", flow, str(error))
 
-    def _drop_ack(self, flow: Flow, why: str) -> None:
-        self._metrics.dropped("ack")
-        log.event(logger, "ack-dropped", level=logging.DEBUG, peer=flow.remote[0], why=why)
+    def _drop(self, what: str, flow: Flow, why: str) -> None:
+        self._metrics.dropped(what)
+        log.event(logger, f"{what}-dropped", level=logging.DEBUG, peer=flow.remote[0], why=why)
 
     def _is_of_sender(self, sender: Leg, flow: Flow) -> bool:
         if sender.side == PBX and self.trunks.of(flow) is not None:
@@ -447,6 +453,17 @@ class Dispatcher:
             why=why,
             ms=round((self._clock.monotonic() - started) * 1000, 1),
         )
+
+
+def _phrase(request: Request, error: SipError) -> str:
+    """What is wrong with a request, with the header at fault; typed values do not know where they stood."""
+    if not error.header:
+        try:
+            request.check()
+        except SipError as first:
+            if first.text == error.text:
+                return first.phrase
+    return error.phrase
 
 
 def _claimed_user(request: Request) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ MAX_ADDRESSES = 100_000  # remembered at once; the oldest are forgotten first
 MAX_SHOWN = 1000  # slowed addresses in one answer: strangers choose how many there are
 LONGEST_BAN_S = 86_400.0
 FORGIVEN_S = 86_400.0  # after so long without a ban the next one is a first one again
+SWEEP_S = 60.0
 PROVEN_S = 7200.0  # so long after a login nothing that may be forged slows an address down
 MAX_CSEQ = 2**31 - 1000  # leaves room for a BYE of ours after any request of a phone (RFC 3261 8.1.1.5)
 METHODS = (
@@ -43,6 +43,7 @@ METHODS = (
     "PUBLISH",
 )
 ALLOW = ", ".join(METHODS)
+UNDERSTOOD = ("path", "outbound", "gruu")  # option tags of requests to the edge itself (RFC 3327, 5626, 5627)
 
 
 @dataclass(slots=True)
@@ -87,7 +88,8 @@ class Guard:
         self._suspects: dict[str, _Suspect] = {}
         self._proven: dict[str, float] = {}  # key -> until when
         self._buckets: dict[str, list[float]] = {}  # key -> [tokens, time of the last look]
-        self._strikes: dict[tuple[str, str, bool], deque[float]] = {}
+        self._strikes: dict[tuple[str, str, bool], list[float]] = {}  # times; a list, since most have few
+        self._sweep_at = 0.0
         self._exempt_cache: dict[str, bool] = {}
         self.configure(table, exempt=exempt)
 
@@ -158,10 +160,10 @@ class Guard:
         strikes = self._strikes.get((key, kind, proven))
         if strikes is None:
             _make_room(self._strikes)
-            strikes = self._strikes[key, kind, proven] = deque()
+            strikes = self._strikes[key, kind, proven] = []
         strikes.append(now)
         while strikes[0] < now - self._table.window_s:
-            strikes.popleft()
+            del strikes[0]
         if len(strikes) < limit:
             return
         strikes.clear()
@@ -220,9 +222,22 @@ class Guard:
         self._suspects[key] = _Suspect(now + self._table.suspect_s, reason, now + self._table.suspect_pause_s)
 
     def forget(self, now: float) -> None:
-        """Drop what slows nobody down any more; bans stay, for the length of the next."""
+        """Drop what slows nobody down any more; bans stay for a day, for the length of the next."""
         for key in [key for key, each in self._suspects.items() if each.until <= now]:
             del self._suspects[key]
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        """Forget the addresses that are as good as new. Made anew, since a dictionary that was large stays so."""
+        table = self._table
+        full_s = table.burst / table.requests_per_s if table.requests_per_s else 0.0
+        self._buckets = {key: each for key, each in self._buckets.items() if each[1] + full_s > now}
+        self._strikes = {key: each for key, each in self._strikes.items() if each and each[-1] + table.window_s > now}
+        self._proven = {key: until for key, until in self._proven.items() if until > now}
+        self._bans = {key: ban for key, ban in self._bans.items() if ban.until + FORGIVEN_S > now}
+        self._exempt_cache = {}
 
     def _is_exempt(self, address: str) -> bool:
         known = self._exempt_cache.get(address)
@@ -245,7 +260,15 @@ def check_sanity(request: Request) -> None:
     if request.max_forwards == 0 and (request.to.tag or method not in ("OPTIONS", "REGISTER")):
         raise Reject(483, rule="max-forwards")
     if request.has("proxy-require"):
-        raise Reject(420, headers=(("Unsupported", ", ".join(request.elements("proxy-require"))),), rule="extension")
+        _unsupported(request.elements("proxy-require"))
+    # What the edge itself answers, as registrar or as the end (RFC 3261 10.3 step 2, 8.2.2.3); other ends judge theirs
+    if request.has("require") and (method == "REGISTER" or (method == "OPTIONS" and not request.to.tag)):
+        _unsupported([option for option in request.elements("require") if option.lower() not in UNDERSTOOD])
+
+
+def _unsupported(options: Sequence[str]) -> None:
+    if options:
+        raise Reject(420, headers=(("Unsupported", ", ".join(options)),), rule="extension")
 
 
 def _make_room(table: dict[Any, Any]) -> None:

@@ -40,6 +40,10 @@ TRUSTED_ONLY = (
     "p-visited-network-id",
     "p-served-user",
     "p-asserted-service",
+    "p-called-party-id",
+    "p-associated-uri",
+    "diversion",  # who sent a call on: PBXs show and bill that person (RFC 5806 6); our own is written later
+    "history-info",  # RFC 7044
 )
 
 # What the inside keeps to itself whatever anybody asked (RFC 7315 5.6)
@@ -190,7 +194,7 @@ class Proxy:
         """
         forwarded = request.copy()
         if uri:
-            forwarded.set_uri(uri)
+            forwarded.set_uri(_as_target(uri))
         forwarded.set("max-forwards", str(loops.hops_left(request)))
         if token or not within or request.has("max-breadth"):
             forwarded.set("max-breadth", str(loops.breadth_left(request, branches)))
@@ -360,6 +364,15 @@ class Proxy:
         if from_branch:
             response.pop_first("via")
         self._signalling.respond(relay.key, response)
+
+
+def _as_target(uri: str) -> str:
+    """A URI without what no Request-URI may have: headers and a method (RFC 3261 16.6 step 2, 19.1.1)."""
+    if "?" not in uri and ";method=" not in uri.lower():
+        return uri
+    target = Uri.parse(uri)
+    params = {name: value for name, value in target.params.items() if name != "method"}
+    return target.replace(params=params, headers="").text
 
 
 def strip_untrusted(message: Request | Response) -> None:

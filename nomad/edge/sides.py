@@ -128,7 +128,9 @@ def guard_identity(message: Request | Response, side: str) -> None:
 
 
 def calling_leg(side: str, request: Request, flow: Flow) -> Leg:
-    """The side that began a dialog with this request. Raises `SipError` when its Contact is no URI."""
+    """The side that began a dialog with this request. Raises `SipError` when its Contact or route cannot be read."""
+    if request.has("record-route"):
+        _ = request.record_routes  # the answer will hold them too
     return Leg(
         side=side,
         flow=flow,

@@ -326,7 +326,10 @@ class Switchboard:
         """ACK and BYE for who answered a call that the caller will not get (RFC 3261 13.2.2.4)."""
         invite = branch.request
         target = new_target(answer, invite.uri_text)
-        routes, _ = beyond_us(answer, call.id)
+        try:
+            routes, _ = beyond_us(answer, call.id)
+        except SipError:  # that may be what was wrong with it
+            routes = ()
         number = invite.cseq.number
         for method, cseq in (("ACK", number), ("BYE", number + 1)):
             request = new_request(

@@ -190,6 +190,12 @@ def _binding(
     paths = tuple(request.elements("path"))
     if len(paths) > MAX_PATHS or any(len(path) > MAX_PATH_CHARS for path in paths):
         raise SipError("path", "Path is too long", header="Path")
+    for path in paths:  # each will be a Route
+        try:
+            _ = NameAddr.parse(path).uri
+        except SipError as error:
+            error.header = "Path"
+            raise
     instance = contact.params.get("+sip.instance") or ""
     return Binding(
         contact=contact.uri_text,

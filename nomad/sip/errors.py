@@ -19,6 +19,13 @@ class SipError(ValueError):
         self.header = header
         self.status = status
 
+    @property
+    def phrase(self) -> str:
+        """The text, with the header at fault where it does not name that itself: what the peer is told."""
+        if not self.header or self.header.lower() in self.text.lower():
+            return self.text
+        return f"{self.header}: {self.text}"
+
 
 class Reject(Exception):
     """Answer the request at hand with `status`; caught once, in `edge/dispatch.py`.

@@ -207,7 +207,11 @@ class Request(Message):
     def uri(self) -> Uri:
         """The Request-URI, parsed."""
         if self._uri is None:
-            self._uri = Uri.parse(self.uri_text)
+            try:
+                self._uri = Uri.parse(self.uri_text)
+            except SipError as error:
+                error.header = "Request-URI"
+                raise
         return self._uri
 
     def set_uri(self, text: str) -> None:

@@ -75,7 +75,7 @@ class Stack:
 
     def __init__(self, timers: Timers | None = None, *, limit: int = MAX_TRANSACTIONS) -> None:
         self.timers = timers if timers is not None else Timers()
-        self.overloads = 0  # requests refused because of the limit
+        self.answered: list[tuple[str, int]] = []  # method and status of answers made here; whoever counts takes them
         self._limit = limit
         self._server: dict[ServerKey, ServerTransaction] = {}
         self._client: dict[ClientKey, ClientTransaction] = {}
@@ -152,8 +152,11 @@ class Stack:
         state, do = row
         data = response.encode()
         self._sends.append(Send(data, transaction.flow))
+        # Who was told nothing before repeats the INVITE until this arrives. A challenge is not sent again by itself:
+        # the source may be forged, and its owner would get eleven for one (RFC 3261 26.3.2.4).
+        once = (status == 401 or status == 407) and not transaction.sent
         transaction.sent = b"" if do is _SEND else data
-        if do is _SEND_AND_RESEND and not transaction.reliable:
+        if do is _SEND_AND_RESEND and not transaction.reliable and not once:
             self._start_resending(transaction, now)
         if state is not transaction.state:
             self._enter(transaction, state, now)
@@ -228,7 +231,6 @@ class Stack:
 
     def _receive_new(self, key: ServerKey, request: Request, flow: Flow, now: float, mark: int) -> None:
         if len(self._server) + len(self._client) >= self._limit and not self._spares(request):
-            self.overloads += 1
             retry_after = ("Retry-After", str(OVERLOAD_RETRY_AFTER_S))
             self._answer_statelessly(request, 503, flow, retry_after)
             return
@@ -280,12 +282,14 @@ class Stack:
             return
         self._open_server(ServerTransaction(key, flow, OTHER_SERVER, 0), now)
         self.respond(key, response_to(cancel, 200, to_tag=stateless_tag(cancel)), now)
+        self.answered.append(("CANCEL", 200))
         if (invite.state, Input.CANCEL) in invite.machine.table:
             self._events.append(CancelArrived(invite.key, cancel, flow))
 
     def _answer_statelessly(self, request: Request, status: int, flow: Flow, *headers: tuple[str, str]) -> None:
         response = response_to(request, status, to_tag=stateless_tag(request), headers=headers)
         self._sends.append(Send(response.encode(), flow))
+        self.answered.append((request.method, status))
 
     # -- responses of peers ------------------------------------------------------------------------------------------
 

@@ -80,7 +80,6 @@ class Endpoint:
         self._udp: dict[tuple[str, int], UdpSocket] = {}
         self._keepalives = Keepalives(self._flow_lapsed, clock)
         self._redialling = 0  # responses that wait for a new connection
-        self._overloads = 0  # as far as they are counted
         self._late: list[Event] = []
         self._pumping = False
         self._pump_is_due = False
@@ -225,15 +224,24 @@ class Endpoint:
                 note_source(message, flow.remote)
                 flow = reply_flow(message, flow)
             self._stack.receive(message, flow, now, mark=mark)
-            if self._stack.overloads != self._overloads:
-                self._overloads = self._stack.overloads
-                self._refusals.note("overload", flow.remote[0], transport=flow.transport, why="too many transactions")
+            if self._stack.answered:
+                self._count_answered(flow)
         except SipError as error:
             self._malformed(error, flow)
         except Exception:  # a bug of ours must not stop the endpoint
             self.counters.bad("internal")
             logger.exception("message was not processed")
         self._pump(now)
+
+    def _count_answered(self, flow: Flow) -> None:
+        """What the stack answered by itself: nobody else hears of it."""
+        for method, status in self._stack.answered:
+            self.counters.response(method, status)
+            if status == 503:
+                self._refusals.note("overload", flow.remote[0], transport=flow.transport, why="too many transactions")
+            elif status >= 300:
+                self._refusals.note("cancel", flow.remote[0], transport=flow.transport, why="of nothing that is here")
+        self._stack.answered.clear()
 
     def _malformed(self, error: SipError, flow: Flow) -> None:
         """Answer what can be answered (RFC 3261 16.3 step 1), tell the handler about all."""
@@ -242,14 +250,14 @@ class Endpoint:
         try:
             if request is not None and request.method != "ACK":
                 note_source(request, flow.remote)
-                response = response_to(request, error.status, error.text, to_tag=_stateless_tag(request))
+                response = response_to(request, error.status, error.phrase, to_tag=_stateless_tag(request))
                 self._transmit(response.encode(), reply_flow(request, flow))
                 self.counters.response(request.method, error.status)
         except SipError:
             pass  # its Via, From or To are beyond use
         try:
             if self.handler is not None:
-                self.handler.malformed(flow, error.reason, error.text)
+                self.handler.malformed(flow, error.reason, error.phrase)
         except Exception:
             logger.exception("handler failed on a malformed message")
 
@@ -403,15 +411,15 @@ class Endpoint:
 
 
 def source_address(host: str, port: int) -> str:
-    """The local address that packets to an address leave from, "" when there is no route; sends nothing."""
+    """The local address that packets to an address leave from, "" when that cannot be told; sends nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((host, port))
-        except OSError:
-            return ""
-        address: str = probe.getsockname()[0]
-        return address
+            address: str = probe.getsockname()[0]
+    except OSError:  # no route, or no file descriptor left
+        return ""
+    return address
 
 
 def _stateless_tag(request: Request) -> str:

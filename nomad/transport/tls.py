@@ -37,6 +37,7 @@ class _Following:
     def __init__(self) -> None:
         """Reads the files at once. Raises `Unavailable` when they are unusable."""
         self._seen = self._signature()
+        self._refused: tuple[object, ...] = ()  # what could not be loaded, and was logged
         self._check_at = 0.0
         try:
             self._context = self._load()
@@ -55,13 +56,15 @@ class _Following:
         signature = self._signature()
         if signature == self._seen:
             return False
-        self._seen = signature
         files = ", ".join(dict.fromkeys(str(path) for path in self._files() if path is not None))
         try:
             self._context = self._load()
-        except Unusable as error:  # none of them is taken up: they may belong together
-            log.event(logger, "certificate not reloaded", level=logging.ERROR, why=str(error))
+        except Unusable as error:  # none of them is taken up: they may belong together; tried again at the next look
+            if signature != self._refused:
+                self._refused = signature
+                log.event(logger, "certificate not reloaded", level=logging.ERROR, why=str(error))
             return False
+        self._seen = signature
         log.event(logger, "certificate reloaded", files=files)
         return True
 

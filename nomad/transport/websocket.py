@@ -19,7 +19,7 @@ from nomad.sip.framing import Keepalive
 from nomad.sip.message import MAX_MESSAGE_BYTES
 
 SUBPROTOCOL = Subprotocol("sip")
-MAX_FRAMES = 256  # of one message, and control frames in one piece of input
+MAX_FRAMES = 256  # of one message
 
 _quiet = logging.getLogger(f"{__name__}.protocol")
 _quiet.setLevel(logging.WARNING)  # it would log each connection
@@ -40,6 +40,7 @@ class WebSocketWire:
             origins=allowed, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_quiet
         )
         self._parts: list[bytes] = []
+        self._unread = 0  # bytes of a frame that has begun and not ended
         self.failed: SipError | None = None
 
     @property
@@ -50,7 +51,7 @@ class WebSocketWire:
     @property
     def in_message(self) -> bool:
         """Whether a frame or a fragmented message has begun and not ended."""
-        return bool(self._parts) or bool(self._protocol.reader.buffer)
+        return bool(self._parts) or self._unread > 0
 
     @property
     def finished(self) -> bool:
@@ -64,11 +65,16 @@ class WebSocketWire:
             return []
         protocol.receive_data(data)
         items: list[bytes | Keepalive] = []
+        unread = self._unread + len(data)
         for event in protocol.events_received():
             if isinstance(event, Request):
                 self._open(event)
-            elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                self._collect(event, items)
+                unread = len(protocol.reader.buffer)
+            elif isinstance(event, Frame):
+                unread -= _size(event)
+                if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                    self._collect(event, items)
+        self._unread = max(0, unread)
         if protocol.handshake_exc is not None:
             self.failed = SipError("websocket-handshake", "WebSocket handshake refused")
         elif protocol.parser_exc is not None and protocol.close_rcvd is None:
@@ -109,6 +115,12 @@ class WebSocketWire:
             items.append(message)
         else:  # RFC 7118 6: CRLF keepalives are allowed here too
             items.append(Keepalive.PING if message.startswith(b"\r\n\r\n") else Keepalive.PONG)
+
+
+def _size(frame: Frame) -> int:
+    """Bytes that a frame of a client took; a longer form of its length is none (RFC 6455 5.2)."""
+    length = len(frame.data)
+    return length + (6 if length < 126 else 8 if length < 65536 else 14)
 
 
 def _is_utf8(data: bytes) -> bool:

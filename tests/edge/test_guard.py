@@ -211,3 +211,24 @@ def test_the_unsupported_extension_is_named() -> None:
 def test_a_plain_request_passes() -> None:
     check_sanity(request())
     check_sanity(request("OPTIONS sip:a@inria.example SIP/2.0", "Max-Forwards: 0"))
+
+
+def test_what_strangers_made_it_remember_is_forgotten_again() -> None:
+    guard = Guard(GuardTable(malformed=3, window_s=60, requests_per_s=10, burst=100))
+    for number in range(1000):
+        address = f"198.51.{number // 250}.{number % 250}"
+        assert guard.admits(address, 0.0)
+        guard.strike(address, "malformed", 0.0, proven=False)
+        guard.proved(address, 0.0)
+    tables = (guard._buckets, guard._strikes, guard._proven)
+    assert [len(table) for table in tables] == [1000] * 3
+    guard.strike(PEER, "malformed", 50.0, proven=True)
+    guard.forget(61.0)
+    assert (guard._buckets, list(guard._strikes), len(guard._proven)) == ({}, [(PEER, "malformed", True)], 1000)
+    for _ in range(2):
+        guard.strike(PEER, "malformed", 62.0, proven=True)
+    assert not guard.admits(PEER, 62.0)  # nothing that counts was forgotten
+    guard.forget(PROVEN_S + 1)
+    assert (guard._strikes, guard._proven, len(guard._bans)) == ({}, {}, 1)
+    guard.forget(62.0 + 60.0 + FORGIVEN_S + 1)
+    assert guard._bans == {}

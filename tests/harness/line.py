@@ -127,7 +127,7 @@ class FakeSignalling:
                 flow = reply_flow(message, flow)
             self.stack.receive(message, flow, now)
         except SipError as error:
-            self.handler.malformed(flow, error.reason, error.text)
+            self.handler.malformed(flow, error.reason, error.phrase)
         self._pump()
 
     def close(self, flow: Flow) -> None:

@@ -11,6 +11,7 @@ from tests.harness.peers import DOMAIN, SDP, dialog_of_caller
 from tests.harness.rig import PBX_ADDRESS, Rig, on_rig
 
 SECRETS = [("p-asserted-identity", "<sip:president@inria.example>"), ("p-preferred-identity", "<sip:2000@x>")]
+SENT_ON = [("diversion", "<sip:2000@inria.example>"), ("history-info", "<sip:2000@inria.example>;index=1")]
 
 
 @on_rig()
@@ -66,11 +67,13 @@ async def test_call_is_ended_by_the_pbx(rig: Rig) -> None:
 @on_rig()
 async def test_what_the_pbx_gets(rig: Rig) -> None:
     phone = rig.phone("alice")
-    talk = await rig.talk(phone, headers=[*SECRETS, ("remote-party-id", "<sip:x@y>"), ("x-note", "stays")])
+    talk = await rig.talk(phone, headers=[*SECRETS, *SENT_ON, ("remote-party-id", "<sip:x@y>"), ("x-note", "stays")])
     invite = talk.invite
     assert invite.uri_text == f"sip:1000@{PBX_ADDRESS[0]}:{PBX_ADDRESS[1]}"
     assert invite.get_all("p-asserted-identity") == [f'"Alice" <sip:1001@{DOMAIN}>']
-    for gone in ("p-preferred-identity", "remote-party-id", "proxy-authorization", "authorization"):
+    for gone in ("p-preferred-identity", "remote-party-id", *(name for name, _ in SENT_ON)):
+        assert not invite.has(gone)
+    for gone in ("proxy-authorization", "authorization"):
         assert not invite.has(gone)
     assert invite.get("x-note") == "stays"
     assert invite.max_forwards == 69

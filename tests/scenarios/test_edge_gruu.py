@@ -33,8 +33,12 @@ def gruus(answer: Response, instance: str) -> tuple[str, str]:
 @on_rig()
 async def test_nothing_for_who_does_not_ask(rig: Rig) -> None:
     phone = rig.phone("bob")
-    await register(phone, "1")
-    assert "gruu" not in ((await phone.register()).get("contact") or "")
+    request = phone.make("REGISTER", f"sip:{DOMAIN}")
+    request.set("contact", f'<sip:bob@{phone.host}>;+sip.instance="<urn:uuid:1>"')
+    await phone.login(request)
+    contact = (await phone.response(200)).get("contact") or ""
+    assert "urn:uuid:1" in contact
+    assert "gruu" not in contact
 
 
 @on_rig()

@@ -54,6 +54,17 @@ async def test_answer_with_a_contact_that_cannot_be_read_is_hung_up_on(rig: Rig)
 
 
 @on_rig()
+async def test_answer_with_a_route_that_cannot_be_read_is_hung_up_on(rig: Rig) -> None:
+    _, invite, phone = await rung(rig)
+    routes = ", ".join(f"<sip:10.0.0.{number};lr>" for number in range(100))
+    phone.reply(invite, 200, tag="bob", headers=[("record-route", routes)])
+    await rig.pbx.response(502)
+    await phone.request("ACK")
+    phone.reply(await phone.request("BYE"), 200)
+    await phone.quiet()
+
+
+@on_rig()
 async def test_cancel_that_the_callee_never_confirms(rig: Rig) -> None:
     phone = rig.phone("alice")
     sent = await phone.invite("1000")

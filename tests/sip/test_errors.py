@@ -21,3 +21,9 @@ def test_reject_puts_retry_after_behind_the_other_headers() -> None:
 
 def test_reject_without_retry_after_leaves_the_headers_alone() -> None:
     assert Reject(403, "No").headers == ()
+
+
+def test_the_phrase_names_the_header_once() -> None:
+    assert SipError("number", "number expected", header="Max-Forwards").phrase == "Max-Forwards: number expected"
+    assert SipError("cseq", "malformed CSeq number", header="CSeq").phrase == "malformed CSeq number"
+    assert SipError("start-line").phrase == "start-line"

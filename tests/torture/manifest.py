@@ -92,7 +92,7 @@ RFC4475 = [
 
 RFC5118 = [
     Row("ipv6-good", "4.1", "accept", "IPv6 references"),
-    Row("ipv6-bad", "4.2", "typed", "Request-URI with a bare IPv6 address: 400", "uri", ""),
+    Row("ipv6-bad", "4.2", "typed", "Request-URI with a bare IPv6 address: 400", "uri", "Request-URI"),
     Row("port-ambiguous", "4.3", "accept", "what stands in the brackets is address, all of it"),
     Row("port-unambiguous", "4.4", "accept", "port behind the bracket"),
     Row("via-received-param-with-delim", "4.5", "accept", "received with brackets"),

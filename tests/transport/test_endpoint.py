@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -587,3 +589,23 @@ async def test_a_late_answer_to_a_request_that_could_hardly_be_read(edge: Edge) 
     assert isinstance(await edge.handler.next(), FlowClosed)
     edge.endpoint._transmit(b"SIP/2.0 400 Bad\r\nVia: x\r\n\r\n", event.flow)
     assert edge.endpoint.counters.dropped == {"flow-gone": 1}
+
+
+def test_without_file_descriptors_the_source_address_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", exhausted)
+    assert source_address("127.0.0.1", 5060) == ""
+
+
+async def test_a_cancel_of_nothing_is_counted_and_logged(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    phone = await edge.phone()
+    phone.send(request("CANCEL"))
+    answer = await phone.message()
+    assert isinstance(answer, Response)
+    assert answer.status == 481
+    assert edge.endpoint.counters.responses == {("CANCEL", 481): 1}
+    assert edge.endpoint.counters.dropped == {"cancel": 1}
+    assert [record.fields["reason"] for record in caplog.records if hasattr(record, "fields")] == ["cancel"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from nomad.sip.build import response_to
 from nomad.sip.errors import SipError
 from nomad.sip.events import Flow
 from nomad.sip.message import Request, parse_message
-from nomad.transport.source import note_source, reply_flow
+from nomad.transport.source import note_source, reply_flow, return_place
 
 REMOTE = ("192.0.2.7", 4444)
 
@@ -81,3 +82,20 @@ def test_a_broken_via_is_a_sip_error() -> None:
     message.set("via", "nonsense")
     with pytest.raises(SipError):
         note_source(message, REMOTE)
+
+
+@pytest.mark.parametrize(
+    ("via", "place"),
+    [
+        ("TCP 192.0.2.7:5070", (REMOTE[0], 5070)),
+        ("TCP 192.0.2.7", (REMOTE[0], 5060)),
+        ("TCP 10.0.0.1:5070", None),  # behind a NAT: there is somebody else, or nobody
+        ("TCP phone.example:5070", None),
+    ],
+)
+def test_where_a_late_response_goes(via: str, place: tuple[str, int] | None) -> None:
+    flow = Flow("tcp", ("127.0.0.1", 5060), REMOTE, 7)
+    asked = request(f"SIP/2.0/{via};branch=z9hG4bK1")
+    assert return_place(response_to(asked, 200), flow) == place
+    assert return_place(response_to(asked, 180), flow) is None
+    assert return_place(response_to(asked, 200), flow._replace(transport="tls")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import ssl
@@ -212,6 +213,39 @@ def test_any_changed_file_gives_new_contexts(
     assert names_of(shake(tls.context(200.0), client, "x.test")) == ["new.test"]
     with pytest.raises(Unavailable, match=r"gone\.pem"):
         ServerTls(own.certificate, own.key, named=[NamedCertificate(("x",), tmp_path / "gone.pem")])
+
+
+def test_what_could_not_be_read_once_is_read_again(
+    pki: Pki,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    errors_expected: None,
+) -> None:
+    old, new = pki.issue("old", names=("old.test",)), pki.issue("new", names=("new.test",))
+    shutil.copy(old.certificate, tmp_path / "own.pem")
+    shutil.copy(old.key, tmp_path / "own.key")
+    tls, client = ServerTls(tmp_path / "own.pem", tmp_path / "own.key"), ClientTls(pki.ca).context(0.0)
+    shutil.copy(new.certificate, tmp_path / "own.pem")
+    shutil.copy(new.key, tmp_path / "own.key")
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_cert_chain", exhausted)
+        for now in (100.0, 200.0):
+            assert names_of(shake(tls.context(now), client)) == ["old.test"]
+    assert [record.getMessage() for record in caplog.records] == ["certificate not reloaded"]
+    assert names_of(shake(tls.context(300.0), client)) == ["new.test"]
+
+
+@pytest.mark.skipif(not hasattr(ssl, "OP_NO_RENEGOTIATION"), reason="this OpenSSL has no such option")
+def test_nobody_renegotiates(pki: Pki) -> None:
+    made = pki.issue("server")
+    for context in (ServerTls(made.certificate, made.key).context(0.0), ClientTls(pki.ca).context(0.0)):
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+        assert context.options & ssl.OP_NO_COMPRESSION
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,10 @@ async def test_closed_means_closed(pair: Pair) -> None:
 async def test_an_address_in_use(pair: Pair) -> None:
     with pytest.raises(Unavailable, match="cannot listen on"):
         await Pair().socket.open(*pair.socket.local)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_ipv6_sockets_take_no_ipv4(kind: socket.SocketKind) -> None:
+    """Else IPv4 peers could come by mapped addresses, under which nobody is banned or trusted."""
+    with udp.bind("::", 0, kind) as wide, udp.bind("0.0.0.0", wide.getsockname()[1], kind) as narrow:
+        assert narrow.getsockname()[1] == wide.getsockname()[1]  # else the port would be taken

@@ -129,6 +129,19 @@ def test_a_message_in_fragments_and_pieces(browser: Browser) -> None:
     assert [frame.opcode for frame in browser.frames()] == [Opcode.PONG]
 
 
+@pytest.mark.parametrize("length", [0, 125, 126, 65_000])
+def test_a_frame_is_on_its_way_from_its_first_byte_to_its_last(browser: Browser, length: int) -> None:
+    """Also while its head was taken and nothing waits: `message_s` runs."""
+    for _ in range(2):
+        browser.protocol.send_text(b"x" * length)
+        data = b"".join(browser.protocol.data_to_send())
+        for byte in data[:-1]:
+            browser.wire.feed(bytes([byte]))
+            assert browser.state() == (True, True, False)
+        browser.wire.feed(data[-1:])
+        assert browser.state() == (True, False, False)
+
+
 @pytest.mark.parametrize(
     ("data", "item"), [(b"\r\n\r\n", Keepalive.PING), (b"\r\n", Keepalive.PONG), (b"", Keepalive.PONG)]
 )
