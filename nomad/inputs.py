@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from nomad import log
 from nomad.clock import Clock
 from nomad.config import Config, ConfigError, secret
 from nomad.edge import scanners
-from nomad.edge.policy import LOCAL, Ruleset, compile_policy, default_ruleset
+from nomad.edge.policy import EMERGENCY, LOCAL, Ruleset, compile_policy, default_ruleset
 from nomad.edge.scanners import Scanners
 from nomad.edge.trunks import Trunk, Trunks, make_trunk
 from nomad.geoip import GeoIp, NoCountries
@@ -198,8 +200,26 @@ def check(path: Path) -> Findings:
 
 def policy_warnings(config: Config, ruleset: Ruleset) -> tuple[str, ...]:
     """What is doubtful in a policy, by itself and with this configuration."""
+    warnings = (*ruleset.warnings, *_unwatched(config, ruleset))
     if not ruleset.needs_country or config.geoip:
-        return ruleset.warnings
+        return warnings
     text = "ask for countries, but geoip in nomad.toml names no file: addresses of the Internet are in no known country"
     names = ", ".join(group.name for group in ruleset.groups if group.countries - {LOCAL})
-    return (*ruleset.warnings, f"{ruleset.source}: groups {names} {text}") if names else ruleset.warnings
+    return (*warnings, f"{ruleset.source}: groups {names} {text}") if names else warnings
+
+
+def _unwatched(config: Config, ruleset: Ruleset) -> Iterator[str]:
+    """Classes that the watch over accounts is to look at and that the policy does not have."""
+    known, watched = ruleset.class_names, config.fraud.expensive
+    if watched == configuration.Fraud().expensive:
+        if not known & set(watched) and (others := sorted(known - {EMERGENCY, "internal", *ruleset.deny.texts})):
+            yield (
+                f"fraud.expensive: {ruleset.source} has no class {' or '.join(watched)}, so no call is watched for "
+                f"what it costs; name those that cost money of {', '.join(others)}, or [] for none"
+            )
+        return
+    for name in watched:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean '{near[0]}'?" if near else f"classes are {', '.join(sorted(known))}"
+            yield f"fraud.expensive: {ruleset.source} has no class '{name}', so it is not watched; {mend}"

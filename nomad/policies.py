@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from nomad.ports import Conflict, PolicyStore, PolicyVersion
 
 FOUND_WHY = "found in the file; it was edited without 'nomad policy apply'"
 MAX_WHY_CHARS = 1000
+PATIENCE_S = 30.0  # how long somebody waits for another who applies a policy
+TRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class Policies:
         self._path = path
         self._wall = wall
 
+    async def number(self) -> int:
+        """Its number, 0 when there is none."""
+        newest = await self.newest()
+        return newest.number if newest else 0
+
     async def newest(self) -> PolicyVersion | None:
         """What was applied last."""
         found = await self._store.history(1)
@@ -82,23 +90,46 @@ class Policies:
         Raises `Conflict` when somebody was quicker, `ConfigError` when the file cannot be written, and whatever
         `activate` raises; it runs in a thread.
         """
-        newest = await self.newest()
-        number = newest.number if newest else 0
-        if change.base is not None and change.base != number:
-            raise Conflict(self._who_was_quicker(newest, f"this was made from version {change.base}"))
-        before = _bytes_of(self._path)
-        applied, versions = await self._versions(change, newest, before)
+        base = change.base if change.base is not None else await self.number()
+        async with self._alone():
+            newest = await self.newest()
+            if base != (newest.number if newest else 0):
+                raise Conflict(self._who_was_quicker(newest, f"this was made from version {base}"))
+            before = _bytes_of(self._path)
+            applied, versions = await self._versions(change, newest, before)
+            try:
+                await self._store.add(versions)
+            except Conflict:  # on another machine: the file is its own
+                raise Conflict(self._who_was_quicker(await self.newest(), "somebody else was quicker")) from None
+            text = change.text.encode("utf-8")
+            try:
+                await asyncio.to_thread(write_whole, self._path, text)
+                await asyncio.to_thread(activate)
+            except BaseException:
+                await self._undo(versions, before, text)
+                raise
+            return applied
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody else of this machine applies a policy meanwhile: or the file would be of one and the version of
+        another. Raises `Conflict` when somebody takes too long.
+        """
         try:
-            await self._store.add(versions)
-        except Conflict:
-            raise Conflict(self._who_was_quicker(await self.newest(), "somebody else was quicker")) from None
+            folder = os.open(self._path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from None
         try:
-            await asyncio.to_thread(write_whole, self._path, change.text.encode("utf-8"))
-            await asyncio.to_thread(activate)
-        except BaseException:
-            await self._undo(versions, before)
-            raise
-        return applied
+            tries = int(PATIENCE_S / TRY_S)
+            while not _lock(folder):
+                tries -= 1
+                if not tries:
+                    why = f"somebody else has been applying a policy for {PATIENCE_S:.0f} s"
+                    raise Conflict(self._who_was_quicker(await self.newest(), why))
+                await asyncio.sleep(TRY_S)
+            yield
+        finally:
+            os.close(folder)  # and with it the lock
 
     async def _versions(
         self, change: Change, newest: PolicyVersion | None, before: bytes | None
@@ -124,13 +155,13 @@ class Policies:
         )
         return Applied(version, is_new=True, found=found), [*versions, version]
 
-    async def _undo(self, versions: list[PolicyVersion], before: bytes | None) -> None:
-        """Nothing may be left of a change that did not come into force, unless another one followed it already."""
-        try:
+    async def _undo(self, versions: list[PolicyVersion], before: bytes | None, text: bytes) -> None:
+        """Nothing may be left of a change that did not come into force, but in the history when another followed it."""
+        with contextlib.suppress(Conflict):
             for version in reversed(versions):
                 await self._store.withdraw(version.number)
-        except Conflict:
-            return
+        if _bytes_of(self._path) != text:
+            return  # somebody edited it meanwhile
         if before is None:
             self._path.unlink(missing_ok=True)
         else:
@@ -144,6 +175,15 @@ class Policies:
             f"{why}: version {newest.number} is of {newest.by or 'nobody known'} ({newest.why or 'no reason given'}); "
             f"look at it with 'nomad policy show {newest.number}', then apply again"
         )
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether a file could be locked; the lock ends with the process at the latest."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _bytes_of(path: Path) -> bytes | None:

@@ -54,6 +54,32 @@ def test_a_policy_that_asks_for_countries_needs_a_file_of_them(path: Path) -> No
     assert "groups travel ask for countries, but geoip in nomad.toml names no file" in warning
 
 
+@pytest.mark.parametrize(
+    ("expensive", "warning"),
+    [
+        ("", "has no class international or premium, so no call is watched for what it costs; name those that cost "),
+        ('expensive = ["abraod"]', "has no class 'abraod', so it is not watched; did you mean 'abroad'?"),
+        ('expensive = ["x"]', "has no class 'x', so it is not watched; classes are abroad, banned, emergency"),
+        ('expensive = ["abroad"]', ""),
+        ("expensive = []", ""),
+    ],
+)
+def test_classes_that_the_watch_over_accounts_does_not_find(path: Path, expensive: str, warning: str) -> None:
+    """A slip of the pen would switch it off, and nobody would know before the bill."""
+    path.write_text(f"{GOOD}\n[fraud]\n{expensive}\n")
+    classes = '[classes]\nemergency = ["112"]\nabroad = ["+"]\nbanned = ["+882"]\n'
+    group = '[[group]]\nname = "a"\nmatch = { default = true }\nallow = ["abroad"]\n'
+    (path.parent / "policy.toml").write_text(f'deny = ["banned"]\n{classes}{group}')
+    found = check(path).warnings
+    assert [text.startswith("fraud.expensive: ") and warning in text for text in found] == [True] * bool(warning)
+
+
+def test_a_finding_names_the_line_of_its_key(path: Path) -> None:
+    path.write_text(f"{GOOD}\n[fraud]\nshort_calls = {{ limit = 0 }}\n")
+    line = path.read_text().splitlines().index("short_calls = { limit = 0 }") + 1
+    assert check(path).problems == (f"{path}:{line}: fraud.short_calls.limit: must be from 1 to 500",)
+
+
 def test_without_a_policy_internal_numbers_are_allowed(path: Path) -> None:
     path.write_text(GOOD.replace('policy = "policy.toml"', ""))
     assert [group.name for group in load_ruleset(config.load(path)).groups] == ["everybody"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from nomad.config import Config, ConfigError
-from nomad.policies import FOUND_WHY, Change, Policies, fingerprint, policy_file, read_policy, write_whole
-from nomad.ports import Conflict
+from nomad.policies import FOUND_WHY, Applied, Change, Policies, fingerprint, policy_file, read_policy, write_whole
+from nomad.ports import Conflict, PolicyVersion
 from nomad.stores.database import Database
 from nomad.stores.sql import SqlPolicies
 
@@ -121,9 +121,12 @@ async def test_nothing_is_left_when_the_edge_refuses(policies: Policies, store: 
 
 
 async def test_nothing_is_undone_over_somebody_who_came_later(
-    policies: Policies, store: SqlPolicies, path: Path
+    policies: Policies, store: SqlPolicies, path: Path, tmp_path: Path
 ) -> None:
-    other = Policies(store, path, wall=lambda: 1001.0)
+    """On another machine with the same database: its file is another."""
+    (tmp_path / "other").mkdir()
+    elsewhere = tmp_path / "other" / "policy.toml"
+    other = Policies(store, elsewhere, wall=lambda: 1001.0)
     loop = asyncio.get_running_loop()
 
     def overtaken() -> None:
@@ -134,8 +137,54 @@ async def test_nothing_is_undone_over_somebody_who_came_later(
 
     with pytest.raises(Refused):
         await policies.apply(Change("# new\n", by="alice", why=""), activate=overtaken)
-    assert text_of(path) == "# later\n"
+    assert (text_of(elsewhere), text_of(path)) == ("# later\n", "# by hand\n")
     assert [each.text for each in await store.history(10)] == ["# later\n", "# new\n", "# by hand\n"]
+
+
+async def test_the_file_is_of_the_version_that_is_the_newest(
+    policies: Policies, store: SqlPolicies, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the version of one admin and the file of the same, another one did both: the file was the first one's."""
+    monkeypatch.setattr("nomad.policies.TRY_S", 0.001)
+    added = store.add
+
+    class Slow(SqlPolicies):
+        def __init__(self) -> None:
+            """As an admin whose process is held up there."""
+
+        history, find = store.history, store.find
+
+        async def add(self, versions: Sequence[PolicyVersion]) -> None:
+            await added(versions)
+            overtakes.append(asyncio.create_task(policies.apply(Change("# b\n", by="ben", why=""), activate=accept)))
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+
+    overtakes: list[asyncio.Task[Applied]] = []
+    slow = Policies(Slow(), path, wall=lambda: 1000.0)
+    await slow.apply(Change("# a\n", by="ann", why=""), activate=accept)
+    await asyncio.gather(*overtakes, return_exceptions=True)
+    assert text_of(path) == (await store.history(1))[0].text
+
+
+async def test_who_waits_too_long_is_told(policies: Policies, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nomad.policies.TRY_S", 0.001)
+    monkeypatch.setattr("nomad.policies.PATIENCE_S", 0.01)
+    async with policies._alone():
+        with pytest.raises(Conflict, match="has been applying a policy for"):
+            await policies.apply(Change("# b\n", by="ben", why=""), activate=accept)
+    assert text_of(path) == "# by hand\n"
+    await policies.apply(Change("# b\n", by="ben", why=""), activate=accept)
+
+
+async def test_what_was_edited_while_the_edge_refused_is_kept(policies: Policies, path: Path) -> None:
+    def edited() -> None:
+        path.write_text("# edited\n")
+        raise Refused
+
+    with pytest.raises(Refused):
+        await policies.apply(Change("# new\n", by="alice", why=""), activate=edited)
+    assert text_of(path) == "# edited\n"
 
 
 async def test_of_two_at_once_the_second_is_told(policies: Policies, store: SqlPolicies, path: Path) -> None:

@@ -82,14 +82,17 @@ def apply(
     if dry:
         loaded = configuration.load(config)
         path = policy_file(loaded)
-        ruleset, _ = _judge(path, read_policy(new or path), str(new or path), force=True, why="dry run")
+        ruleset, broken = _judge(path, read_policy(new or path), str(new or path), force=True, why="dry run")
         show_rehearsed(rehearse(loaded, ruleset, days), limit=DEFAULT_LIMIT, as_json=as_json)
+        if broken and not force:
+            raise Failure(f"{broken} expected verdicts do not come: it would not be applied")
         return
 
     async def work(site: Site) -> Applied:
+        made_from = base if base is not None else await _newest(site)  # as of before the text is read
         text = read_policy(new or site.path)
         _, failed = _judge(site.path, text, str(new or site.path), force=force, why=why)
-        change = Change(text, by=by or system_user(), why=why, base=base, failed_tests=failed)
+        change = Change(text, by=by or system_user(), why=why, base=made_from, failed_tests=failed)
         return await _put_in_force(site, change, config, admin)
 
     _report(_on_site(config, work), as_json=as_json)
@@ -236,6 +239,12 @@ def _on_site(config_path: Path, work: Callable[[Site], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except Conflict as error:
         raise Failure(f"nothing changed: {error}") from None
+
+
+async def _newest(site: Site) -> int:
+    """The number of the newest version, 0 when there is none."""
+    found = await site.store.history(1)
+    return found[0].number if found else 0
 
 
 async def _version(site: Site, number: int | None) -> PolicyVersion:

@@ -15,6 +15,8 @@ from nomad.config.checks import check
 from nomad.config.tables import Config
 
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
+KEY_PATH = re.compile(r"[a-z0-9_]+(\[[0-9]+\])?(\.[a-z0-9_]+(\[[0-9]+\])?)*")
+INDEX = re.compile(r"\[[0-9]+\]$")  # of an entry of a list: it has no line of its own
 AT_PATH = re.compile(r" - at `([^`]*)`")
 T = TypeVar("T")
 
@@ -32,8 +34,15 @@ def load(path: Path) -> Config:
     config = decode(text, str(path), Config)
     config = msgspec.structs.replace(config, folder=str(path.parent.resolve()))
     if problems := check(config):
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise ConfigError("\n".join(_placed(problem, text, str(path)) for problem in problems))
     return config
+
+
+def _placed(problem: str, text: str, name: str) -> str:
+    """A problem with the file and the line of the key that it begins with."""
+    key = problem.partition(":")[0]
+    line = line_of(text, f"$.{INDEX.sub('', key)}") if KEY_PATH.fullmatch(key) else 0
+    return f"{name}:{line}: {problem}" if line else f"{name}: {problem}"
 
 
 def decode(text: str, name: str, kind: type[T]) -> T:

@@ -5,6 +5,7 @@ Pure: text and ruleset in, findings out. The same `decide` as on the running edg
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +14,18 @@ import msgspec
 
 from nomad import config
 from nomad.config import ConfigError
-from nomad.edge.policy import Attempt, Direction, Ruleset, Used, Verdict, clean, decide
+from nomad.edge.policy import TRANSPORTS, Attempt, Direction, Ruleset, Used, Verdict, address_of, clean, decide
 from nomad.ports import Grant
 
+COUNTRY = re.compile("[A-Z]{2}")
+COUNTS = (
+    "active_calls",
+    "forwarded_calls",
+    "calls_last_hour",
+    "minutes_today",
+    "minutes_this_month",
+    "cost_today",
+)
 SUFFIX = ".tests.toml"
 NOON = "2026-01-07T12:00"  # a Wednesday
 SOMEWHERE = "192.0.2.1"  # RFC 5737
@@ -103,7 +113,9 @@ def try_out(ruleset: Ruleset, text: str, source: str) -> Outcome:
         try:
             attempt = _attempt(case, ruleset)
         except ValueError as error:
-            problems.append(f"{where}: {error}")
+            key = str(error).partition(":")[0]
+            line = config.line_of(text, f"$.test[{index}].{key}")
+            problems.append(f"{source}:{line}: test[{index}].{error}")
             continue
         verdict = decide(ruleset, attempt)
         wanted, came = _difference(case.expect, verdict)
@@ -122,6 +134,15 @@ def _attempt(case: Case, ruleset: Ruleset) -> Attempt:
         raise ValueError(f"number: '{case.number}' is no number; write digits, '+', '*' and '#'")
     if case.way not in list(Direction):
         raise ValueError(f"way: '{case.way}' is none of {', '.join(Direction)}")
+    if case.transport not in TRANSPORTS:
+        raise ValueError(f"transport: '{case.transport}' is none of {', '.join(TRANSPORTS)}")
+    if address_of(case.source) is None:
+        raise ValueError(f"from: '{case.source}' is no IP address; write it as in '{SOMEWHERE}'")
+    if case.country and not COUNTRY.fullmatch(case.country):
+        raise ValueError(f"country: '{case.country}' is no ISO 3166 code; write it as in 'FR'")
+    for key in COUNTS:
+        if not getattr(case, key) >= 0:
+            raise ValueError(f"{key}: is below 0; leave it out for nothing")
     try:
         moment = datetime.fromisoformat(case.at)
         at = (moment if moment.tzinfo else moment.replace(tzinfo=ruleset.timezone)).timestamp()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nomad.edge.calls import Call, CallState, Leg
-from nomad.edge.policy import EMERGENCY, Attempt, Ruleset, Verdict, decide
+from nomad.edge.policy import EMERGENCY, Attempt, Direction, Ruleset, Verdict, decide
 from nomad.edge.usage import Usage
 from nomad.ports import Cdr, Countries, Grant
 from nomad.sip.events import Flow
@@ -50,6 +50,7 @@ class Rehearsal:
         self._usage = usage
         self._countries = countries
         self._active: dict[str, int] = {}
+        self._forwarded: dict[str, int] = {}
         self._ends: list[tuple[float, int, Call]] = []
         self._count = 0
 
@@ -84,10 +85,12 @@ class Rehearsal:
             record.callee.rpartition("@")[0] or record.number,  # as it was dialled
             source=record.peer,
             at=record.started_at,
+            direction=Direction.FORWARD if _was_sent_on(record) else Direction.OUT,
             transport=record.transport,
             encrypted_media=True,
             country=self._countries.of(record.peer) if self._ruleset.needs_country else None,
             active_calls=self._active.get(record.user, 0),
+            forwarded_calls=self._forwarded.get(record.user, 0),
             used=self._usage.of(record.user, record.started_at),
         )
 
@@ -107,6 +110,7 @@ class Rehearsal:
             caller=Leg("", NO_FLOW),
             answered_at=record.answered_at,
             tariff=verdict.tariff if verdict else None,
+            forwarded=verdict is not None and _was_sent_on(record),
         )
         ends_at = record.ended_at
         if record.answered_at is not None and verdict is not None and verdict.max_call_s is not None:
@@ -114,6 +118,7 @@ class Rehearsal:
         if verdict is not None and verdict.number_class != EMERGENCY:
             self._usage.begin(call, record.started_at)
         self._active[call.user] = self._active.get(call.user, 0) + 1
+        self._forwarded[call.user] = self._forwarded.get(call.user, 0) + call.forwarded
         self._count += 1
         heapq.heappush(self._ends, (ends_at, self._count, call))
 
@@ -123,8 +128,14 @@ class Rehearsal:
             call.state, call.ended_at = CallState.ENDED, ended_at
             self._usage.end(call)
             self._active[call.user] -= 1
+            self._forwarded[call.user] -= call.forwarded
             if not self._active[call.user]:
-                del self._active[call.user]
+                del self._active[call.user], self._forwarded[call.user]
+
+
+def _was_sent_on(record: Cdr) -> bool:
+    """Whether the person's phone sent the call on: then the policy was asked for that too (`Verdict.short`)."""
+    return any(rule.partition(":")[0] == "forward" for rule in record.chain.split(" "))
 
 
 def _is_of_policy(refused: Cdr) -> bool:

@@ -141,8 +141,11 @@ async def test_apply_dry_run_changes_nothing(bare: Nomad, path: Path, policy: Pa
     await keep(path, past(1, "1000"))
     new = write(tmp_path / "new.toml", WIDER)
     ran = await bare("policy", "apply", "-c", str(path), "--file", str(new), "--dry-run", "--days", "2")
-    assert ran.code == 0
+    assert ran.code == 1
     assert "premium: expected refused" in ran.err
+    assert ran.err.endswith("nomad: 1 expected verdicts do not come: it would not be applied\n")
+    forced = await bare("policy", "apply", "-c", str(path), "--file", str(new), "--dry-run", "--force")
+    assert forced.code == 0
     assert ran.out.startswith("of 1 calls since ")
     assert text_of(policy) == POLICY
     assert json.loads((await bare("policy", "history", "-c", str(path), "--json")).out) == []

@@ -87,6 +87,17 @@ def test_a_call_that_would_have_been_ended_counts_as_long_as_it_may() -> None:
     ]
 
 
+def test_calls_that_a_phone_sent_on_are_judged_as_such() -> None:
+    def sent_on(minute: int) -> Cdr:
+        return replace(record(minute), chain="class:14 group:41 allow:42 forward longest:50")
+
+    _, found = put("forward = []", record(0), sent_on(2))
+    assert found == [(Kind.REFUSED, 2, "forward")]
+    long = replace(sent_on(0), ended_at=sent_on(5).started_at)
+    _, found = put("max_forwarded_calls = 1", long, record(1), sent_on(2), sent_on(6))
+    assert found == [(Kind.REFUSED, 2, "forwarded")]
+
+
 def test_calls_at_once_those_to_the_person_too() -> None:
     incoming = record(0, minutes=10, direction="in", number="1001")
     _, found = put(

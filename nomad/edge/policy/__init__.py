@@ -3,10 +3,10 @@
 Pure: no sockets, no clock, no files. The live edge, `nomad policy explain` and the dry run ask the same `decide`.
 """
 
-from nomad.edge.policy.compiler import compile_policy, default_ruleset
+from nomad.edge.policy.compiler import TRANSPORTS, compile_policy, default_ruleset
 from nomad.edge.policy.decide import decide, find_group
 from nomad.edge.policy.numbers import EMERGENCY, clean
-from nomad.edge.policy.places import Network
+from nomad.edge.policy.places import Network, address_of
 from nomad.edge.policy.ruleset import LOCAL, Group, Ruleset, Tariff
 from nomad.edge.policy.verdict import NOTHING, Attempt, Direction, Step, Used, Verdict
 
@@ -14,6 +14,7 @@ __all__ = [
     "EMERGENCY",
     "LOCAL",
     "NOTHING",
+    "TRANSPORTS",
     "Attempt",
     "Direction",
     "Group",
@@ -23,6 +24,7 @@ __all__ = [
     "Tariff",
     "Used",
     "Verdict",
+    "address_of",
     "clean",
     "compile_policy",
     "decide",

@@ -89,6 +89,7 @@ class _Compiler:
             calendar=Calendar(timezone, holidays),
             timezone=timezone,
             source=self._source,
+            class_names=self._class_names,
             needs_country=any(group.countries for group in groups),
             needs_media=any(group.media_encryption for group in groups),
             warnings=() if self.problems else warnings_of(tables, self._lines, numbering, self._source),

@@ -176,6 +176,8 @@ def _forwarding(attempt: Attempt, found: Found, group: Group, notes: list[Note])
             note: Note = ("forward", group.lines["forward"], "group {} forwards to {}", (group.name, listed))
             return Refused(note, f"Group {group.name} may not forward to this number")
         notes.append(("forward", entry.line, "group {} forwards to {}", (group.name, _what(entry, found.name))))
+    else:  # it goes on record that the call was sent on
+        notes.append(("forward", 0, "group {} forwards to all that it may call", (group.name,)))
     limit = group.max_forwarded_calls
     if limit is not None:
         count, line = attempt.forwarded_calls, group.lines["max_forwarded_calls"]

@@ -117,6 +117,7 @@ class Ruleset:
     source: str  # file name, for people
     version: str = ""  # its number in the store; "" when it was never applied
     sha: str = ""  # SHA-256 of the file, hex; "" for the built-in policy
+    class_names: frozenset[str] = frozenset()
     needs_country: bool = False  # whether a group asks where addresses are
     needs_media: bool = False  # whether a group asks if media are encrypted
     warnings: tuple[str, ...] = ()  # what is legal and hardly meant: file, line, key, what, mend
