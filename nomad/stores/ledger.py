@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 1.0
 SWEEP_S = 1.0  # what is over is deleted this long after, at most
+RIDE_S = 0.25  # so often at most it is deleted with what is added, in one transaction and one sync of the disk
 AT_ONCE = 16  # rows of one INSERT
 RETRY_S = 1.0  # how often a disk that refused is tried again
 MAX_REFUSED = 10_000  # additions that are held for it; what comes then is lost
@@ -112,6 +113,7 @@ class Ledger:
         self._over: list[int] = []
         self._tried: Counter[int] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._swept_at = 0.0
         self._refused: deque[_Addition] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self._open = False
@@ -161,7 +163,12 @@ class Ledger:
             position += 1
         self._next = position
         addition = _Addition(first, rows, then)
-        return self._behind(addition) if self._refused else self._write(addition)
+        if self._refused:
+            return self._behind(addition)
+        future = self._write(addition)
+        if self._over and asyncio.get_running_loop().time() - self._swept_at >= RIDE_S:
+            self._sweep()
+        return future
 
     def _write(self, addition: _Addition) -> asyncio.Future[None]:
         def settled(_: object, error: Exception | None) -> None:
@@ -258,6 +265,7 @@ class Ledger:
             self._timer = None
         if not self._over and not self._tried:
             return
+        self._swept_at = asyncio.get_running_loop().time()
         over, tried = self._over, self._tried
         self._over, self._tried = [], Counter()
 

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from nomad.ports import Unavailable
 from nomad.stores import ledger as module
+from nomad.stores import worker
 from nomad.stores.encoding import pack
 from nomad.stores.journal import JournalCalls
 from nomad.stores.ledger import CALL, CDR, RECORD, Ledger
@@ -68,6 +70,31 @@ async def test_what_is_over_is_deleted_without_being_asked_for(
     ledger.drop(firsts)
     await swept.wait()
     assert await ledger.query("SELECT id FROM entries") == [("b",)]
+
+
+async def test_what_is_over_goes_with_the_next_addition(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its transaction, and not with each of them."""
+    transactions: list[list[str]] = []
+    perform, sweep = worker._perform, module._Session.sweep
+
+    def performing(session: module._Session, jobs: Sequence[object]) -> None:
+        transactions.append([])
+        perform(session, jobs)  # type: ignore[arg-type]
+
+    def sweeping(session: module._Session, over: list[int], tried: Counter[int]) -> None:
+        transactions[-1].append(f"{len(over)} deleted")
+        sweep(session, over, tried)
+
+    monkeypatch.setattr(worker, "_perform", performing)
+    monkeypatch.setattr(module._Session, "sweep", sweeping)
+    monkeypatch.setattr(module, "SWEEP_S", 1e9)
+    firsts: list[int] = []
+    for ride_s in (0.0, 1e9):
+        monkeypatch.setattr(module, "RIDE_S", ride_s)
+        for name in "ab":
+            await ledger.add([(RECORD, name, 1.0, b"")], lambda first, _: firsts.append(first))
+            ledger.drop(firsts[-1:])
+    assert transactions == [[], ["1 deleted"], [], []]
 
 
 async def test_a_delete_that_failed_is_made_up_for(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
