@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import resource
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from nomad.transport.resolver import DnsResolver
 from nomad.transport.tls import ClientTls, NamedCertificate, ServerTls
 
 logger = logging.getLogger(__name__)
+
+OTHER_FILES = 256  # open besides peers' connections: listeners, RADIUS, databases, the admin API
 
 
 def load_ruleset(config: Config) -> Ruleset:
@@ -125,10 +128,12 @@ def nonce_key(config: Config) -> bytes:
 
 
 def stream_limits(config: Config) -> StreamLimits:
-    """What one peer may cost over connections."""
+    """What peers may cost over connections; never all files that may be open (`process.py` asks for as many)."""
     sip = config.sip
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = sip.max_connections if files == resource.RLIM_INFINITY else max(1, files - OTHER_FILES)
     return StreamLimits(
-        connections=sip.max_connections,
+        connections=min(sip.max_connections, spare),
         per_address=sip.max_connections_per_address,
         handshake_s=sip.handshake_s,
         first_message_s=sip.first_message_s,

@@ -17,6 +17,8 @@ Format = Literal["text", "json"]
 
 MAX_VALUE_CHARS = 2_000
 MAX_TRACEBACK_CHARS = 20_000
+LINES_PER_S = 5.0  # of one kind of what strangers send, on the average
+LINES_AT_ONCE = 20.0
 
 SECRET_FIELDS = frozenset(
     {"password", "secret", "ha1", "nonce", "cnonce", "response", "token", "cookie", "crypto"}
@@ -55,6 +57,30 @@ def event(logger: logging.Logger, name: str, /, *, level: int = logging.INFO, **
         record = logger.makeRecord(logger.name, level, "", 0, name, (), None)
         record.fields = fields
         logger.handle(record)
+
+
+class Budget:
+    """Lines about what strangers send, by kind: so many a second on the average. A flood must not fill the disk."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, list[float]] = {}  # kind -> lines left, time of the last look, lines left out
+
+    def take(self, kind: str, now: float) -> int | None:
+        """How many of a kind were left out since its last line, None when this one is left out too.
+
+        The kind is a fixed word of ours.
+        """
+        state = self._kinds.get(kind)
+        if state is None:
+            state = self._kinds[kind] = [LINES_AT_ONCE, now, 0.0]
+        state[0] = min(LINES_AT_ONCE, state[0] + (now - state[1]) * LINES_PER_S)
+        state[1] = now
+        if state[0] < 1.0:
+            state[2] += 1.0
+            return None
+        state[0] -= 1.0
+        left_out, state[2] = int(state[2]), 0.0
+        return left_out
 
 
 def escape(text: str, limit: int = MAX_VALUE_CHARS) -> str:

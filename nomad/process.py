@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -17,7 +18,7 @@ from nomad import config as configuration
 from nomad import log, tasks
 from nomad.app import Edge
 from nomad.config import ConfigError
-from nomad.inputs import load_ruleset
+from nomad.inputs import OTHER_FILES, load_ruleset
 from nomad.ports import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,19 @@ def run(path: Path) -> int:
         logger.error("%s", error)
         return 1
     gc.set_threshold(*GC_THRESHOLDS)
+    allow_files(config.sip.max_connections + OTHER_FILES)
     return uvloop.run(_run(Edge(config, config_path=path)))
+
+
+def allow_files(wanted: int) -> None:
+    """Raise the limit of open files as far as the system lets us. What is missing then, attackers could use up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        mend = "raise the hard limit (LimitNOFILE) or lower sip.max_connections"
+        log.event(logger, "few files", level=logging.WARNING, allowed=allowed, wanted=wanted, mend=mend)
 
 
 async def _run(edge: Edge) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nomad import config
-from nomad.config import Pbx
+from nomad.config import Config, Pbx
 from nomad.edge.trunks import Trunks, make_trunk
 from nomad.inputs import (
     check,
@@ -18,6 +19,7 @@ from nomad.inputs import (
     nonce_key,
     server_tls,
     store_url,
+    stream_limits,
     trusted_addresses,
 )
 from nomad.ports import Target, Unavailable
@@ -162,3 +164,12 @@ def test_what_a_pbx_is_shown_over_tls(tmp_path: Path) -> None:
     wrong = named.replace(str(shown.key), str(pki.issue("other").key))
     with pytest.raises(Unavailable, match=r"shown\.pem"):
         client_tls(load(tmp_path, GOOD.replace("[directory]", f"{wrong}[directory]", 1)))
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(65536, 10_000), (1024, 768), (100, 1), (resource.RLIM_INFINITY, 10_000)],
+)
+def test_connections_leave_files_for_the_rest(files: int, connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert stream_limits(Config(domain="inria.example")).connections == connections

@@ -136,3 +136,11 @@ def test_a_wrong_format_string_does_not_lose_the_line() -> None:
     logger, stream = lines("text")
     logger.info("%d and %d", 1)
     assert "%d and %d (1,)" in stream.getvalue()
+
+
+def test_a_flood_of_one_kind_is_logged_in_part_and_others_are_not_the_worse() -> None:
+    budget = log.Budget()
+    assert [budget.take("a", 0.0) for _ in range(30)] == [0] * 20 + [None] * 10
+    assert budget.take("b", 0.0) == 0
+    assert [budget.take("a", 0.2001), budget.take("a", 0.2001)] == [10, None]
+    assert [budget.take("a", 100.0) for _ in range(21)] == [1] + [0] * 19 + [None]

@@ -18,6 +18,7 @@ SERVER_NAME = re.compile(r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 FRAUD_RULES = ("new_country", "short_calls", "destinations", "unusual", "failures", "refused_calls")
 FRAUD_ACTIONS = ("warn", "tell-admin", "refuse", "reregister", "end-calls", "lock")
 MAX_FRAUD_LIMIT = 500  # as many calls of a person are remembered
+MAPPED = "is IPv4 within IPv6, as no peer comes; write the IPv4 address"
 RADSEC = "radsec:"  # before a RADIUS server that is reached over TLS
 
 
@@ -260,6 +261,8 @@ def _check_pbx(config: Config) -> list[str]:
             try:
                 bare = "/" in text or (text.count(":") > 1 and "]" not in text)
                 network = ipaddress.ip_network(text if bare else split_host_port(text, 0)[0], strict=False)
+                if _is_mapped(network):
+                    problems.append(f"pbx[{index}].trusted[{place}]: '{text}' {MAPPED}")
                 if not network.prefixlen:
                     problems.append(f"pbx[{index}].trusted[{place}]: '{text}' is everybody; name the PBX's addresses")
             except ValueError:
@@ -272,13 +275,19 @@ def _check_pbx(config: Config) -> list[str]:
     return problems
 
 
+def _is_mapped(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """IPv4 in IPv6 clothes, in which no peer ever comes: IPv6 sockets take no IPv4."""
+    return isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None
+
+
 def _check_admin(config: Config) -> list[str]:
     problems = []
     if config.media.relay != "off":
         problems.append(f"media.relay: '{config.media.relay}' is not there yet; this version knows 'off'")
     for place, text in enumerate(config.guard.never_ban):
         try:
-            ipaddress.ip_network(text, strict=False)
+            if _is_mapped(ipaddress.ip_network(text, strict=False)):
+                problems.append(f"guard.never_ban[{place}]: '{text}' {MAPPED}")
         except ValueError:
             problems.append(f"guard.never_ban[{place}]: '{text}' is no address or network")
     problems += [*_check_guard(config), *_check_fraud(config), *_check_alarms(config)]

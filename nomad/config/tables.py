@@ -98,7 +98,7 @@ class Sip(Struct, frozen=True):
     max_transactions: int = 200_000
     """More than this many at once: new requests get 503 (restart)."""
     max_connections: int = 10_000
-    """Connections of stream transports together (restart)."""
+    """Connections of stream transports together, as far as the system allows so many open files (restart)."""
     max_connections_per_address: int = 100
     """Connections from one address (restart)."""
     handshake_s: float = 10.0

@@ -104,6 +104,7 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._new_tag = new_tag
+        self._budget = log.Budget()
         self._judge = Judge(
             parts.judging,
             trunks=lambda: self.trunks,
@@ -129,8 +130,12 @@ class Dispatcher:
 
     def malformed(self, flow: Flow, reason: str, text: str) -> None:
         """Bytes that were no SIP message."""
-        log.event(logger, "malformed", peer=flow.remote[0], transport=flow.transport, reason=reason, text=text)
-        self._parts.guard.strike(flow.remote[0], "malformed", self._clock.monotonic(), proven=flow.transport != "udp")
+        peer, transport, now = flow.remote[0], flow.transport, self._clock.monotonic()
+        left_out = self._budget.take(reason, now)
+        if left_out is not None:
+            more = left_out or None
+            log.event(logger, "malformed", peer=peer, transport=transport, reason=reason, text=text, left_out=more)
+        self._parts.guard.strike(peer, "malformed", now, proven=transport != "udp")
 
     # -- the one page --------------------------------------------------------------------------------------------
 

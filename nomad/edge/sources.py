@@ -29,4 +29,5 @@ def parse_key(text: str) -> str:
         address = ipaddress.ip_address(text.strip().partition("/")[0].partition("%")[0])
     except ValueError:
         return ""
-    return source_key(str(address))
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None  # no socket gives such a one
+    return source_key(str(mapped or address))

@@ -65,6 +65,8 @@ from tests.harness.settings import GOOD, load, problems
         ("[[pbx]]", '[[pbx]]\ntrusted = ["0.0.0.0/0"]', "is everybody"),
         ("[[pbx]]", '[[pbx]]\npassword_file = "no.secret"', "pbx[0].password_file: file"),
         ("[directory]", '[media]\nrelay = "magic"\n[directory]', "media.relay"),
+        ("[[pbx]]", '[[pbx]]\ntrusted = ["::ffff:127.0.0.1"]', "pbx[0].trusted[0]: '::ffff:127.0.0.1' is IPv4"),
+        ("[directory]", '[guard]\nnever_ban = ["::ffff:10.0.0.0/104"]\n[directory]', "write the IPv4 address"),
         ("[directory]", '[guard]\nnever_ban = ["all"]\n[directory]', "guard.never_ban[0]"),
         ("[directory]", '[admin]\nlisten = "0.0.0.0:8080"\n[directory]', "admin.listen: is not loopback"),
         ("[directory]", '[admin]\nlisten = "a b"\n[directory]', "admin.listen"),

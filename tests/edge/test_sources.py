@@ -19,6 +19,11 @@ def test_keys_and_their_texts(address: str, text: str) -> None:
     assert parse_key(address) == parse_key(text) == parse_key(f" {text} ") == key
 
 
+def test_a_mapped_address_is_the_ipv4_address() -> None:
+    """People may write it; no socket of ours gives one."""
+    assert parse_key("::ffff:198.51.100.7") == parse_key("198.51.100.7") == "198.51.100.7"
+
+
 def test_neighbours_share_a_key_and_others_do_not() -> None:
     assert source_key("2001:db8:1:2::1") == source_key("2001:db8:1:2:ffff::1")
     assert source_key("2001:db8:1:2::1") != source_key("2001:db8:1:3::1")

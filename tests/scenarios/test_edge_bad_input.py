@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nomad.log import LINES_AT_ONCE
 from nomad.sip.message import Request, Response, parse_message
 from tests.harness.peers import DOMAIN, SDP, Peer, Phone
 from tests.harness.rig import Rig, on_rig
@@ -162,3 +163,16 @@ async def test_a_contact_becomes_a_request_uri_without_what_that_may_not_have(ri
     assert contact in ((await phone.response(200)).get("contact") or "")
     rig.pbx.invite("1002")
     assert (await phone.request("INVITE")).uri_text == f"sip:bob@{phone.host};x=y"
+
+
+@on_rig()
+async def test_a_flood_of_garbage_does_not_fill_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "nomad.edge.dispatch")
+    for number in range(100):  # as forged as sources over UDP can be
+        Peer(rig.network, (f"203.0.113.{number}", 5060)).send(b"garbage\r\n\r\n")
+    await asyncio.sleep(0.1)
+    assert len(caplog.records) == LINES_AT_ONCE
+    await asyncio.sleep(1)
+    Peer(rig.network, ("203.0.113.200", 5060)).send(b"garbage\r\n\r\n")
+    await asyncio.sleep(0.1)
+    assert caplog.records[-1].fields["left_out"] == 100 - LINES_AT_ONCE  # type: ignore[attr-defined]  # ours

@@ -5,8 +5,9 @@ import logging
 import pytest
 
 from nomad.clock import Clock
+from nomad.log import LINES_AT_ONCE, LINES_PER_S
 from nomad.transport.counters import Counters
-from nomad.transport.refusals import BURST, LINES_PER_S, Refusals
+from nomad.transport.refusals import Refusals
 
 
 class StoppedClock(Clock):
@@ -29,9 +30,9 @@ def test_everything_is_counted_and_a_flood_is_logged_in_part(caplog: pytest.LogC
         refusals.note("too-many", "192.0.2.1", transport="tcp")
     refusals.note("idle-timeout", "192.0.2.2", transport="tcp", why="idle")
     assert counters.dropped == {"too-many": 1000, "idle-timeout": 1}
-    assert len(caplog.records) == BURST + 1
+    assert len(caplog.records) == LINES_AT_ONCE + 1
     clock.now += 1.001 / LINES_PER_S
     for _ in range(2):
         refusals.note("too-many", "192.0.2.1", transport="tcp")
-    assert len(caplog.records) == BURST + 2
-    assert caplog.records[-1].fields["left_out"] == 1000 - BURST  # type: ignore[attr-defined]  # ours
+    assert len(caplog.records) == LINES_AT_ONCE + 2
+    assert caplog.records[-1].fields["left_out"] == 1000 - LINES_AT_ONCE  # type: ignore[attr-defined]  # ours
