@@ -249,7 +249,7 @@ class Proxy:
         """Send the branches and forward their responses until all have ended; the final status that went back.
 
         `observe` sees each response before it is forwarded. `sent` is awaited once all branches are on their way.
-        `retry` may put another branch in the place of one that was challenged or redirected, or whose flow failed.
+        `retry` may put another branch in the place of one that ended in vain: challenged, redirected, failed.
         """
         relay.observe = observe
         context = ResponseContext(request, timer_c_s=self._timer_c_s)
@@ -427,10 +427,10 @@ def asserted_identity(display_name: str, name: str, domain: str) -> str:
 
 
 def _may_be_replaced(event: BranchEvent, *, cancelled: bool) -> bool:
-    """Whether another branch may take the place of this one: it was challenged or redirected, or it failed."""
+    """Whether another branch may take the place of this one, which ended in vain; if there is one, `retry` knows."""
     if isinstance(event, ResponseArrived):
         status = event.response.status
-        return status in CHALLENGES or (not cancelled and (status in (FLOW_FAILED, 503) or 300 <= status < 400))
+        return status >= 300 and (not cancelled or status in CHALLENGES)
     # What makes no call is over when it timed out, also for who sent it; and it may have arrived
     return not cancelled and (isinstance(event, BranchFailed) or event.key.method == "INVITE")
 

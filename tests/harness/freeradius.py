@@ -15,11 +15,11 @@ from tests.harness.people import DOMAIN
 from tests.harness.pki import Certificate
 from tests.harness.ports import HOST, free_port
 from tests.harness.processes import Process, ProcessFailed, attempt, find_program
+from tests.harness.radius import SECRET, RadiusProcess
 from tests.harness.slapd import Slapd
 
 DEPLOY = ROOT / "deploy" / "freeradius"
 DATA = Path(__file__).with_name("data")
-SECRET = "interop-secret"
 ESCAPE = re.compile(r"\\(.)")
 
 
@@ -35,41 +35,24 @@ class Reply:
         return [value for key, value in self.attributes if key == name]
 
 
-class FreeRadius:
-    """A RADIUS server on loopback that reads people from a directory."""
-
-    secret = SECRET
+class FreeRadius(RadiusProcess):
+    """Reads people from a directory."""
 
     def __init__(
         self, folder: Path, slapd: Slapd, *, tells_ha1: bool = False, edge: str = HOST, reject_delay: int = 0
     ) -> None:
         """`tells_ha1`: the edge may ask for HA1; `edge` is the address that requests come from."""
-        self.folder = folder
-        self.auth_port, self.acct_port = free_port(), free_port()
+        super().__init__(folder)
         self._tells_ha1 = "yes" if tells_ha1 else "no"
         self._edge = edge
         self._reject_delay = reject_delay
         self._setup(slapd)
-        self._process = self._launch()
-
-    @property
-    def auth(self) -> str:
-        """host:port for Access-Requests."""
-        return f"{HOST}:{self.auth_port}"
-
-    @property
-    def acct(self) -> str:
-        """host:port for Accounting-Requests."""
-        return f"{HOST}:{self.acct_port}"
+        self.start()
 
     def detail_records(self) -> list[dict[str, str]]:
         """Accounting-Requests as the server wrote them down, in order; of an attribute with several values the last."""
         detail = self.folder / "accounting" / "detail"
         return [dict(record) for record in parse_detail(detail.read_text())] if detail.exists() else []
-
-    def output(self) -> str:
-        """Everything that the server has printed."""
-        return self._process.output()
 
     def ask(
         self,
@@ -86,18 +69,6 @@ class FreeRadius:
     def disconnect(self, server: str, attributes: Mapping[str, str], *, kind: str = "disconnect") -> Reply:
         """Send a Disconnect-Request or, with kind "coa", a CoA-Request (RFC 5176) to an edge."""
         return radclient(server, kind, attributes, secret=SECRET, dictionary=self.folder)
-
-    def stop(self) -> None:
-        """Stop; the same ports are used by `start`."""
-        self._process.stop()
-
-    def start(self) -> None:
-        """Start again, after `stop`."""
-        self._process = self._launch()
-
-    def kill(self) -> None:
-        """End it as a crash would; the same ports are used by `start`."""
-        self._process.kill()
 
     def pause(self) -> None:
         """Keep the ports open and answer nothing, until `resume`."""

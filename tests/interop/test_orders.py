@@ -13,10 +13,11 @@ import pytest
 
 from tests.harness.asterisk import Asterisk
 from tests.harness.edge import Edge
-from tests.harness.freeradius import SECRET, Reply, radclient, write_dictionary
+from tests.harness.freeradius import Reply, radclient, write_dictionary
 from tests.harness.people import ALICE, BOB, DOMAIN
 from tests.harness.ports import HOST, free_port
 from tests.harness.processes import wait_until
+from tests.harness.radius import SECRET
 from tests.harness.wire import Dialog, Message, Wire
 from tests.interop.conftest import NewFolder
 

@@ -22,10 +22,10 @@ from radius.radsec import SECRET as RADSEC_SECRET
 from radius.radsec import client_context
 from tests.harness.debian import require
 from tests.harness.freeradius import RadsecFreeRadius
-from tests.harness.own_radius import OwnRadius
 from tests.harness.people import ALICE, BOB, CAROL, DOMAIN, DORA, ERIN, Person
 from tests.harness.pki import Pki
 from tests.harness.ports import HOST
+from tests.harness.radius import OwnRadius
 from tests.harness.slapd import Slapd
 from tests.interop.conftest import NewFolder
 
@@ -65,7 +65,10 @@ class Cell:
 
 @pytest.fixture(scope="module")
 def own(new_folder: NewFolder, slapd: Slapd, pki: Pki) -> Iterator[OwnRadius]:
-    server = OwnRadius(new_folder("own-radius"), slapd, pki.issue("own-radius"), pki.ca, cache_s=0.0)
+    certificate = pki.issue("own-radius")
+    server = OwnRadius(
+        new_folder("own-radius"), slapd=slapd, certificate=certificate, ca=pki.ca, cache_s=0.0, tells_ha1=False
+    )
     yield server
     server.stop()
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.harness.asterisk import Asterisk
-from tests.harness.freeradius import SECRET, FreeRadius, radclient, write_dictionary
+from tests.harness.freeradius import FreeRadius, radclient, write_dictionary
 from tests.harness.people import ALICE, BOB, CAROL, DOMAIN, SAMPLE, Person, crowd
 from tests.harness.ports import HOST
 from tests.harness.processes import wait_until
-from tests.harness.radius import OwnRadius
+from tests.harness.radius import SECRET, OwnRadius
 from tests.harness.sipp import Result, Sipp, credentials
 from tests.harness.wire import Wire
 from tests.interop.conftest import NewFolder

@@ -20,10 +20,10 @@ from nomad.ports import Grant, Proof
 from radius.client import Pool, Server, Settings
 from tests.harness.debian import ROOT, require
 from tests.harness.freeradius import FreeRadius, digest_attributes
-from tests.harness.own_radius import OwnRadius
 from tests.harness.people import BOB, DOMAIN, ERIN
 from tests.harness.pki import Pki
 from tests.harness.ports import HOST
+from tests.harness.radius import OwnRadius
 from tests.harness.slapd import Slapd
 from tests.interop.conftest import NewFolder
 
@@ -92,7 +92,7 @@ def site(request: pytest.FixtureRequest, new_folder: NewFolder, pki: Pki) -> Ite
     (folder / "nomad.toml").write_text(
         CONFIG.format(domain=DOMAIN, url=url, base=slapd.people_base, bind_dn=slapd.bind_dn, tls=tls)
     )
-    radius = OwnRadius(new_folder("secret-radius"), slapd, certificate, pki.ca, cache_s=0.0)
+    radius = OwnRadius(new_folder("secret-radius"), slapd=slapd, cache_s=0.0)
     yield Site(folder, slapd, radius)
     radius.stop()
     slapd.stop()
