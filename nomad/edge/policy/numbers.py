@@ -45,6 +45,7 @@ class Numbering:
     ) -> None:
         """Raises `ValueError` for a country that does not exist."""
         self.country_code = ""
+        self._abroad: re.Pattern[str] | None = None  # where each carrier has an international prefix of its own
         self.outside = outside_prefix
         self.longest_internal = longest_internal
         if country:
@@ -53,6 +54,8 @@ class Numbering:
                 raise ValueError(f"'{country}' is no country; write its ISO 3166 code, as in 'FR'")
             self.country_code = str(metadata.country_code)
             usual = (metadata.preferred_international_prefix or metadata.international_prefix or "").replace("~", "")
+            if not international_prefix and not (metadata.international_prefix or "0").isdigit():
+                self._abroad = re.compile(metadata.international_prefix)
             international_prefix = international_prefix or (usual if usual.isdigit() else "00")
             national_prefix = national_prefix or metadata.national_prefix or ""
         self.international = international_prefix
@@ -78,6 +81,9 @@ class Numbering:
         digits = self.without_outside(number)
         if len(digits) <= self.longest_internal:
             return number, number
+        prefix = self._prefix_of(digits)
+        if prefix is None:
+            return number, number
         as_dialled = self.normalise_prefix(digits)
         if as_dialled[0] != "+":
             return national(digits, self._country) if self.is_bare else number, number
@@ -85,9 +91,18 @@ class Numbering:
         if e164 == as_dialled:
             return e164, number
         outside = number[: len(number) - len(digits)]
-        if self.international and digits.startswith(self.international):
-            return e164, f"{outside}{self.international}{e164[1:]}"
+        if prefix:
+            return e164, f"{outside}{prefix}{e164[1:]}"
         return e164, f"{outside}{self.national}{e164[1:].removeprefix(self.country_code)}"
+
+    def _prefix_of(self, digits: str) -> str | None:
+        """The international prefix that a number was dialled with, "" without one; None when it is no carrier's."""
+        if self._abroad is None:
+            return self.international if self.international and digits.startswith(self.international) else ""
+        found = self._abroad.match(digits)
+        if found:
+            return found[0]
+        return None if digits.startswith(self.international) else ""
 
     def without_outside(self, number: str) -> str:
         """A number without what the PBX wants before outside numbers."""
@@ -97,6 +112,8 @@ class Numbering:
         """The beginning of numbers, written as people dial it (without the outside prefix) or as in E.164."""
         if not self.country_code or prefix[0] == "+":
             return prefix
+        if self._abroad is not None and (found := self._abroad.match(prefix)):
+            return f"+{prefix[found.end() :]}"
         if self.international and prefix.startswith(self.international):
             return f"+{prefix.removeprefix(self.international)}"
         if self.national and prefix.startswith(self.national):

@@ -80,6 +80,27 @@ def test_a_plus_is_dialled_as_it_was_judged_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("country", "dialled", "number", "dial"),
+    [
+        ("BR", "0015442079460000", "+442079460000", "0015442079460000"),  # by carrier 15; was judged as American
+        ("BR", "00154402079460000", "+442079460000", "0015442079460000"),
+        ("BR", "00442079460000", "00442079460000", "00442079460000"),  # by no carrier: no class of outside numbers
+        ("KR", "001442079460000", "+442079460000", "001442079460000"),
+        ("FI", "990442079460000", "+442079460000", "990442079460000"),
+        ("FI", "00442079460000", "+442079460000", "00442079460000"),
+        ("AU", "0011442079460000", "+442079460000", "0011442079460000"),
+        ("US", "011442079460000", "+442079460000", "011442079460000"),
+    ],
+)
+def test_a_carrier_s_international_prefix_is_one(country: str, dialled: str, number: str, dial: str) -> None:
+    assert Numbering(country).forms(dialled) == (number, dial)
+    assert Numbering("BR").normalise_prefix("001544") == "+44"
+    assert Numbering("BR").normalise_prefix("00") == "+"
+    site = Numbering(country, international_prefix="77")
+    assert site.forms("77442079460000") == ("+442079460000", "77442079460000")
+
+
+@pytest.mark.parametrize(
     "dialled",
     [
         "+0033899123456",
