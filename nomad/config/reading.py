@@ -18,6 +18,7 @@ UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`]*)`")
 KEY_PATH = re.compile(r"[a-z0-9_]+(\[[0-9]+\])?(\.[a-z0-9_]+(\[[0-9]+\])?)*")
 INDEX = re.compile(r"\[[0-9]+\]$")  # of an entry of a list: it has no line of its own
 AT_PATH = re.compile(r" - at `([^`]*)`")
+AT_LINE = re.compile(r"\(at line ([0-9]+),")
 T = TypeVar("T")
 
 
@@ -50,7 +51,9 @@ def decode(text: str, name: str, kind: type[T]) -> T:
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not TOML: {error}") from None
+        found = AT_LINE.search(str(error))
+        where = f"{name}:{found[1]}" if found else name
+        raise ConfigError(f"{where}: not TOML: {error}") from None
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:

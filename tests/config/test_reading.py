@@ -27,7 +27,7 @@ def test_defaults_and_relative_files(tmp_path: Path) -> None:
         ("[sip]", "[zip]", ("nomad.toml:5: zip", "did you mean 'sip'?")),
         ('["udp:127.0.0.1:5060"]', '"udp:127.0.0.1:5060"', ("nomad.toml:6: sip.listen", "array")),
         ('uri = "sip', 'uri = 5\nx = "sip', ("pbx",)),
-        ("[sip]", "[sip", ("not TOML",)),
+        ("[sip]", "[sip", ("nomad.toml:5: not TOML",)),
         ('domain = "inria.example"\n', "", ("missing required field `domain`",)),
     ],
 )

@@ -74,7 +74,7 @@ class _Compiler:
             if not table.name.isprintable() or not table.name:  # it stands in reason phrases and in the log
                 self._wrong(f"group[{index}].name", f"{table.name!r} cannot be read; give the group another name")
             if table.name in names:
-                self._wrong(f"group[{index}].name", f"a second group named '{table.name}'")
+                self._wrong(f"group[{index}].name", f"a second group named '{table.name}'; give it another name")
             names.add(table.name)
         members = [(group, names_of(table.match)) for group, table in zip(groups, tables.group, strict=True)]
         holidays = frozenset(self._each("holidays", tables.holidays, parse_holiday))
@@ -105,9 +105,9 @@ class _Compiler:
         for key in ("international_prefix", "national_prefix", "outside_prefix"):
             value = getattr(table, key)
             if value and not value.isdigit():
-                self._wrong(f"numbers.{key}", f"'{value}' is no digits")
+                self._wrong(f"numbers.{key}", f"'{value}' is no digits; write what is dialled, as '00'")
         if table.longest_internal < 0:
-            self._wrong("numbers.longest_internal", "is below 0")
+            self._wrong("numbers.longest_internal", "is below 0; 0 lets nothing stay as it is dialled")
         try:
             return Numbering(
                 table.country,
@@ -221,7 +221,14 @@ def _seconds(minutes: int | None) -> float | None:
 
 
 def _network(text: str) -> Network:
-    return ipaddress.ip_network(text)
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        try:
+            whole = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"'{text}' is no network; write it as in '192.0.2.0/24' or '2001:db8::/32'") from None
+        raise ValueError(f"'{text}' has host bits set; write '{whole}'") from None
 
 
 def _country(text: str) -> str:

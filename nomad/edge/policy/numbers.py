@@ -54,8 +54,9 @@ class Numbering:
                 raise ValueError(f"'{country}' is no country; write its ISO 3166 code, as in 'FR'")
             self.country_code = str(metadata.country_code)
             usual = (metadata.preferred_international_prefix or metadata.international_prefix or "").replace("~", "")
-            if not international_prefix and not (metadata.international_prefix or "0").isdigit():
-                self._abroad = re.compile(metadata.international_prefix)
+            pattern = metadata.international_prefix or ""
+            if pattern and not pattern.isdigit() and not international_prefix:
+                self._abroad = re.compile(pattern)
             international_prefix = international_prefix or (usual if usual.isdigit() else "00")
             national_prefix = national_prefix or metadata.national_prefix or ""
         self.international = international_prefix

@@ -56,13 +56,17 @@ def test_a_policy_is_compiled() -> None:
         (('{ users = ["alice"] }', "{}"), "policy.toml:7: group[0].match: matches nobody"),
         (("max_call_minutes", "max_cal_minutes"), "did you mean 'max_call_minutes'?"),
         (("Mon-Fri 07:00", "Mo-Fr 7"), "policy.toml:11: group[0].hours: 'Mo-Fr 7-21:00'"),
-        (("10.0.0.0/8", "10.0.0.1/8"), "policy.toml:12: group[0].networks: 10.0.0.1/8 has host bits set"),
+        (
+            ("10.0.0.0/8", "10.0.0.1/8"),
+            "policy.toml:12: group[0].networks: '10.0.0.1/8' has host bits set; write '10.0.0.0/8'",
+        ),
+        (("10.0.0.0/8", "10.0.0/8"), "group[0].networks: '10.0.0/8' is no network; write it as in '192.0.2.0/24'"),
         (("Europe/Paris", "Europe/Nowhere"), "policy.toml:2: timezone: no time zone 'Europe/Nowhere'"),
         (
             ("max_call_minutes = 2", "max_call_minutes = -2"),
             "group[0].max_call_minutes: is not from 0 to 1,000",
         ),
-        (("[classes]", "[classes"), "policy.toml: not TOML"),
+        (("[classes]", "[classes"), "policy.toml:3: not TOML: "),
     ],
 )
 def test_what_is_wrong_is_named_with_line_and_mend(change: tuple[str, str], finding: str) -> None:
