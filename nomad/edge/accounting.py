@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nomad import log
@@ -48,26 +48,6 @@ class Stores:
     spool: Spool
     cdrs: CdrStore
     calls: CallStore
-
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """A call that was refused before it became one."""
-
-    id: str
-    call_id: str
-    grant: Grant
-    caller: str
-    callee: str
-    number_class: str
-    started_at: float
-    peer: str
-    user_agent: str
-    number: str = ""
-    group: str = ""
-    transport: str = ""
-    policy: str = ""
-    chain: str = ""
 
 
 def _unwatched(record: Cdr, grant: Grant) -> None:
@@ -134,40 +114,15 @@ class Accountant:
         if answered or self._account_refused:
             await self._spool([_stop(call, rule)], *together)
 
-    async def refused(self, attempt: Attempted, *, status: int, rule: str, reason: str) -> None:
-        """A person's call was refused by us."""
-        record = Cdr(
-            id=attempt.id,
-            call_id=attempt.call_id,
-            direction="out",
-            user=attempt.grant.user,
-            caller=attempt.caller,
-            callee=attempt.callee,
-            number_class=attempt.number_class,
-            started_at=attempt.started_at,
-            answered_at=None,
-            ended_at=self._clock.wall(),
-            duration_s=0.0,
-            result="refused",
-            status=status,
-            rule=rule,
-            reason=reason,
-            terminate_cause="",
-            peer=attempt.peer,
-            user_agent=attempt.user_agent,
-            number=attempt.number,
-            group=attempt.group,
-            groups=attempt.grant.groups,
-            classes=attempt.grant.classes,
-            transport=attempt.transport,
-            policy=attempt.policy,
-            chain=attempt.chain,
-        )
+    async def refused(self, call: Call, *, status: int, rule: str, reason: str) -> None:
+        """A person's call was refused by us before it became one."""
+        call.ended_at, call.status, call.terminate_cause = self._clock.wall(), status, REFUSED
+        record = replace(_cdr(call, rule, reason), result="refused")
         self._metrics.call_ended(record)
-        self.watch(record, attempt.grant)
+        self.watch(record, call.grant)
         self._meanwhile("call record", self._stores.cdrs.add([record]))
         if self._account_refused:
-            await self._spool([_refusal(attempt, status, rule, record.ended_at)])
+            await self._spool([_stop(call, rule)])
 
     async def node(self, status: str) -> None:
         """Accounting-On or Accounting-Off: the edge starts or stops (RFC 2866 5.1)."""
@@ -241,26 +196,6 @@ def _stop(call: Call, rule: str) -> AccountingRecord:
         ("Acct-Terminate-Cause", call.terminate_cause or "User-Request"),
         ("Nomad-Rule", rule),
     )
-
-
-def _refusal(attempt: Attempted, status: int, rule: str, at: float) -> AccountingRecord:
-    attributes: tuple[Attribute, ...] = (
-        ("Acct-Multi-Session-Id", attempt.id),
-        ("Calling-Station-Id", f"sip:{attempt.caller}"),
-        ("Called-Station-Id", f"sip:{attempt.callee}"),
-        ("Nomad-SIP-Call-Id", attempt.call_id[:247]),
-        ("Nomad-SIP-Method", "INVITE"),
-        ("Nomad-SIP-Response-Code", status),
-        ("Nomad-Direction", "out"),
-        ("Nomad-Number-Class", attempt.number_class),
-        ("Nomad-User-Agent", attempt.user_agent),
-        ("Nomad-Peer", attempt.peer),
-        ("Nomad-Rule", rule),
-        ("Acct-Session-Time", 0),
-        ("Acct-Terminate-Cause", REFUSED),
-        *(("Class", value) for value in attempt.grant.classes),
-    )
-    return AccountingRecord(f"{attempt.id}-Stop", attempt.id, "Stop", attempt.grant.user, at, _told(attributes))
 
 
 def _told(attributes: tuple[Attribute, ...]) -> tuple[Attribute, ...]:

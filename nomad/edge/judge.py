@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 from nomad import log
 from nomad.clock import Clock
-from nomad.edge.accounting import Accountant, Attempted
+from nomad.edge.accounting import Accountant
 from nomad.edge.addresses import OwnAddresses
 from nomad.edge.attempts import attempt_of, refusal_of
 from nomad.edge.auth import Identity
-from nomad.edge.calls import CallTable, Leg
+from nomad.edge.calls import Call, CallTable, Leg
 from nomad.edge.forwarding import MAX_DIVERSIONS, Onward, target_of, times_diverted
 from nomad.edge.parties import Parties
 from nomad.edge.policy import NOTHING, Direction, Ruleset, Verdict, decide
+from nomad.edge.proxy import PHONE
 from nomad.edge.sides import Incoming
 from nomad.edge.trunks import Trunks
 from nomad.edge.usage import Usage
@@ -118,23 +119,24 @@ class Judge:
     ) -> None:
         """Write down a call that is refused."""
         request = incoming.request
-        attempt = Attempted(
+        call = Call(
             id=self._new_id(),
             call_id=request.call_id,
+            direction="out",
             grant=identity.grant,
-            caller=request.from_.uri.address,
-            callee=f"{number}@{request.uri.host}",
+            caller_address=request.from_.uri.address,
+            callee_address=f"{number}@{request.uri.host}",
             number_class=verdict.number_class,
             started_at=self._clock.wall(),
+            caller=Leg(PHONE, incoming.flow),
             peer=incoming.flow.remote[0],
             user_agent=(request.get("user-agent") or "")[:MAX_USER_AGENT_CHARS],
             number=verdict.number,
             group=verdict.group,
-            transport=incoming.flow.transport,
             policy=ruleset.label,
             chain=verdict.short,
         )
-        await self._parts.accountant.refused(attempt, status=refusal.status, rule=rule, reason=refusal.reason)
+        await self._parts.accountant.refused(call, status=refusal.status, rule=rule, reason=refusal.reason)
 
     def notice(
         self,

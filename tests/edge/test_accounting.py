@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 import pytest
 
 from nomad import tasks
-from nomad.edge.accounting import Accountant, Attempted, Stores, cause_of
+from nomad.edge.accounting import Accountant, Stores, cause_of
 from nomad.edge.calls import Call, CallState, Leg, thaw
 from nomad.edge.usage import Usage
 from nomad.metrics import Metrics
@@ -155,8 +155,9 @@ async def test_call_that_was_never_answered_is_on_record_only(bench: Bench, stat
 
 def test_refused_attempt_is_accounted_when_asked_for() -> None:
     async def scenario(bench: Bench) -> None:
-        attempt = Attempted("r1", "id", Grant("alice", classes=(b"c",)), "alice@x", "0899@x", "premium", 5.0, "h", "ua")
-        await bench.accountant.refused(attempt, status=403, rule="class", reason="no")
+        grant = Grant("alice", classes=(b"c",))
+        call = Call("r1", "id", "out", grant, "alice@x", "0899@x", "premium", 5.0, Leg("phone", FLOW))
+        await bench.accountant.refused(call, status=403, rule="class", reason="no")
         (spooled,) = await bench.spool.waiting(10)
         assert (spooled.record.status, spooled.record.session) == ("Stop", "r1")
         told = dict(spooled.record.attributes)
