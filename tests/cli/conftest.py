@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from nomad.admin.app import AdminServer
 from nomad.cli import main
 from nomad.metrics import Metrics
 from tests.admin.console import ListConsole
+from tests.cli.site import make_site
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,18 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # `nomad run` in a test before sets one up for good
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The configuration of a site."""
+    return make_site(tmp_path)
+
+
+@pytest.fixture
+def policy(path: Path) -> Path:
+    """Its policy file."""
+    return path.parent / "policy.toml"
 
 
 @pytest.fixture

@@ -8,9 +8,17 @@ from pathlib import Path
 
 from nomad import config
 from nomad.app import Edge
-from tests.harness.people import SAMPLE, ldif
+from tests.harness.people import DOMAIN, SAMPLE, ldif
 from tests.harness.ports import HOST, free_port
 
+LEAST = f"""
+domain = "{DOMAIN}"
+[directory]
+url = "file:people.ldif"
+[[pbx]]
+name = "x"
+uri = "sip:127.0.0.1:5070"
+"""
 POLICY = """\
 # who may call what
 timezone = "UTC"

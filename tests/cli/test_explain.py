@@ -14,19 +14,12 @@ import pytest
 from nomad.demo import site
 from nomad.edge.policy import decide
 from tests.cli.conftest import Nomad
+from tests.cli.site import LEAST
 from tests.edge.policy.test_verdicts import CASES, POLICY, RULES, attempt_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STAFF = "cn=staff,ou=groups,dc=inria,dc=example"
-CONFIG = """
-domain = "inria.example"
-policy = "policy.toml"
-[directory]
-url = "file:people.ldif"
-[[pbx]]
-name = "x"
-uri = "sip:127.0.0.1:5070"
-"""
+CONFIG = f'policy = "policy.toml"{LEAST}'
 
 
 @pytest.fixture

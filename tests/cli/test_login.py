@@ -8,22 +8,14 @@ import pytest
 from radius.config import ClientTable, Config, DirectoryTable, Listen
 from radius.service import Service
 from tests.cli.conftest import Nomad
+from tests.cli.site import LEAST
 from tests.harness.people import ALICE, DOMAIN, DORA, SAMPLE, ldif
 from tests.harness.ports import HOST, free_port
-
-BASE = f"""
-domain = "{DOMAIN}"
-[directory]
-url = "file:people.ldif"
-[[pbx]]
-name = "x"
-uri = "sip:127.0.0.1:5070"
-"""
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "nomad.toml").write_text(BASE)
+    (tmp_path / "nomad.toml").write_text(LEAST)
     (tmp_path / "people.ldif").write_text(ldif(SAMPLE))
     (tmp_path / "radius.secret").write_text("s3cret")
     monkeypatch.setenv("NOMAD_TEST_PASSWORD", ALICE.password)
@@ -72,7 +64,7 @@ async def test_named_servers_are_asked_one_by_one(bare: Nomad, config: str, tmp_
     try:
         good, bad = f"{HOST}:{service.addresses[0][1]}", f"{HOST}:{free_port()}"
         radius = f'[radius]\nauth = ["{good}", "{bad}"]\nacct = ["{good}"]\nsecret_file = "radius.secret"\n'
-        (tmp_path / "nomad.toml").write_text(BASE + radius + "timeout_s = 0.3\n")
+        (tmp_path / "nomad.toml").write_text(LEAST + radius + "timeout_s = 0.3\n")
         both = await bare("radius-test", ALICE.login, "-c", config)
         assert both.code == 1
         assert both.out.startswith(f"{good}: accepted")

@@ -12,14 +12,9 @@ import pytest
 from nomad.admin.app import AdminServer
 from tests.admin.console import ListConsole
 from tests.cli.conftest import Nomad
-from tests.cli.site import make_site, text_of, write
+from tests.cli.site import text_of, write
 from tests.harness.people import ALICE
 from tests.stores.samples import registration
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return make_site(tmp_path)
 
 
 async def look(bare: Nomad, path: Path, address: str, *more: str) -> tuple[int, dict[str, Any], str]:

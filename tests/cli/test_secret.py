@@ -8,22 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Nomad
+from tests.cli.site import LEAST
 from tests.harness.people import BOB, DOMAIN, ERIN, SAMPLE, ldif
 
-CONFIG = f"""
-domain = "{DOMAIN}"
-[directory]
-url = "file:people.ldif"
-[[pbx]]
-name = "x"
-uri = "sip:127.0.0.1:5070"
-"""
 PASSWORD = re.compile(r"([a-z0-9]{4}-){4}[a-z0-9]{4}")
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "nomad.toml").write_text(CONFIG)
+    (tmp_path / "nomad.toml").write_text(LEAST)
     (tmp_path / "people.ldif").write_text(ldif(SAMPLE))
     return str(tmp_path / "nomad.toml")
 
@@ -97,7 +90,7 @@ async def test_a_chosen_password(bare: Nomad, config: str, monkeypatch: pytest.M
 
 
 async def test_no_directory(bare: Nomad, tmp_path: Path) -> None:
-    text = CONFIG.replace('[directory]\nurl = "file:people.ldif"', "").replace(
+    text = LEAST.replace('[directory]\nurl = "file:people.ldif"', "").replace(
         "[[pbx]]", '[radius]\nauth = ["127.0.0.1"]\nacct = ["127.0.0.1"]\nsecret_file = "s"\n[[pbx]]'
     )
     (tmp_path / "nomad.toml").write_text(text)

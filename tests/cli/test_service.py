@@ -6,21 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Nomad
-
-GOOD = """
-domain = "inria.example"
-[directory]
-url = "file:people.ldif"
-[[pbx]]
-name = "x"
-uri = "sip:127.0.0.1:5070"
-"""
+from tests.cli.site import LEAST
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "nomad.toml"
-    path.write_text(GOOD)
+    path.write_text(LEAST)
     (tmp_path / "people.ldif").write_text("")
     return path
 
@@ -38,7 +30,7 @@ async def test_a_good_configuration(bare: Nomad, config: Path) -> None:
 @pytest.fixture
 def doubtful(config: Path) -> Path:
     policy = config.parent / "policy.toml"
-    config.write_text(f'policy = "{policy.name}"\n{GOOD}')
+    config.write_text(f'policy = "{policy.name}"\n{LEAST}')
     group = 'name = "a"\nmatch = { default = true }\nmax_devices = 0\n'
     policy.write_text(f'[classes]\nemergency = ["112"]\n[[group]]\n{group}')
     return policy
@@ -56,7 +48,7 @@ async def test_what_is_doubtful_fails_only_a_strict_check(bare: Nomad, config: P
 
 @pytest.fixture
 def misspelt(config: Path) -> Path:
-    config.write_text(GOOD + 'extention = "[0-9]{4}"\n')
+    config.write_text(LEAST + 'extention = "[0-9]{4}"\n')
     return config
 
 

@@ -7,13 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from nomad.ports import Cdr
 from nomad.stores.database import Database
 from nomad.stores.sql import SqlCdrs
 from tests.cli.conftest import Nomad
-from tests.cli.site import POLICY, WIDER, make_site, text_of, write
+from tests.cli.site import POLICY, WIDER, text_of, write
 from tests.stores.samples import cdr
 
 TESTS = """\
@@ -27,16 +25,6 @@ name = "premium"
 number = "0899123456"
 expect = { allowed = false, rule = "class" }
 """
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return make_site(tmp_path)
-
-
-@pytest.fixture
-def policy(path: Path) -> Path:
-    return path.parent / "policy.toml"
 
 
 async def keep(path: Path, *records: Cdr) -> None:

@@ -17,16 +17,6 @@ from tests.cli.site import POLICY, WIDER, make_site, running, text_of, write
 from tests.harness.debian import ROOT
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return make_site(tmp_path)
-
-
-@pytest.fixture
-def policy(path: Path) -> Path:
-    return path.parent / "policy.toml"
-
-
 async def history(bare: Nomad, path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((await bare("policy", "history", "-c", str(path), "--json")).out)
     return found
