@@ -6,7 +6,6 @@ Decides nothing and keeps nothing.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -74,7 +73,6 @@ class RadiusAuthenticator:
         *,
         dialect: str = "sterman",
         nas_identifier: str = "nomad",
-        nas_address: str = "",
         take_ha1: bool = False,
         verify: bool = False,
     ) -> None:
@@ -89,11 +87,8 @@ class RadiusAuthenticator:
         self._warned = False
         self._rfc5090 = dialect == "rfc5090"
         self._to_attributes = _DIALECTS[dialect]
-        # What is the same in every request. RFC 2865 4.1: NAS-IP-Address or NAS-Identifier must be there.
+        # What is the same in every request. RFC 2865 4.1: NAS-Identifier does in place of NAS-IP-Address.
         self._fixed = encode([("Service-Type", "Sip-Session"), ("NAS-Identifier", nas_identifier)])
-        if nas_address:
-            version = ipaddress.ip_address(nas_address).version
-            self._fixed += encode([("NAS-IP-Address" if version == 4 else "NAS-IPv6-Address", nas_address)])
 
     async def check(self, proof: Proof) -> Grant | Refusal:
         """Ask a RADIUS server. Raises `Unavailable` when none answered in time."""
@@ -162,16 +157,12 @@ class RadiusAccounting:
         pool: Pool,
         *,
         nas_identifier: str = "nomad",
-        nas_address: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._fixed = encode([("NAS-Identifier", nas_identifier)])
         self._of_people = encode([("Service-Type", "Sip-Session"), ("Acct-Authentic", "RADIUS")])
-        if nas_address:
-            version = ipaddress.ip_address(nas_address).version
-            self._fixed += encode([("NAS-IP-Address" if version == 4 else "NAS-IPv6-Address", nas_address)])
 
     async def send(self, record: AccountingRecord) -> None:
         """Return when a server acknowledged the record. Raises `Unavailable`, `Undeliverable` when it never can be."""

@@ -13,6 +13,7 @@ from radius.errors import PacketError
 MAX_MESSAGE_BYTES = 1 << 20
 FIRST_ID = 1 << 20  # far from the message ids that ldap3 uses for StartTLS and bind
 LAST_ID = (1 << 31) - 1  # maxInt, RFC 4511 4.1.1.1
+SIZE_LIMIT = 2  # a second entry is enough to know that the first is not the only one
 SUCCESS = 0
 SIZE_LIMIT_EXCEEDED = 4
 _SEQUENCE, _SET, _INTEGER, _ENUMERATED, _BOOLEAN, _OCTETS = 0x30, 0x31, 0x02, 0x0A, 0x01, 0x04
@@ -33,9 +34,9 @@ class Found:
 class Search:
     """Prepared searches below one base: entries in which one of some attributes equals a value."""
 
-    def __init__(self, base: str, names: Sequence[str], attributes: Sequence[str], *, size_limit: int = 2) -> None:
+    def __init__(self, base: str, names: Sequence[str], attributes: Sequence[str]) -> None:
         self._names = [_tlv(_OCTETS, name.encode()) for name in names]
-        limits = _tlv(_INTEGER, _number(size_limit)) + _tlv(_INTEGER, b"\x00") + _tlv(_BOOLEAN, b"\x00")
+        limits = _tlv(_INTEGER, _number(SIZE_LIMIT)) + _tlv(_INTEGER, b"\x00") + _tlv(_BOOLEAN, b"\x00")
         never = _tlv(_ENUMERATED, b"\x00")  # derefAliases
         self._head = _tlv(_OCTETS, base.encode()) + _tlv(_ENUMERATED, _SUBTREE) + never + limits
         self._tail = _tlv(_SEQUENCE, b"".join(_tlv(_OCTETS, name.encode()) for name in attributes))

@@ -372,7 +372,7 @@ def _as_target(uri: str) -> str:
         return uri
     target = Uri.parse(uri)
     params = {name: value for name, value in target.params.items() if name != "method"}
-    return target.replace(params=params, headers="").text
+    return target.with_params(params).text
 
 
 def strip_untrusted(message: Request | Response) -> None:

@@ -138,7 +138,6 @@ def new_request(
     call_id: str,
     cseq: int,
     via: str,
-    max_forwards: int = 70,
     routes: Iterable[str] = (),
     headers: Iterable[tuple[str, str]] = (),
     body: bytes = b"",
@@ -149,7 +148,7 @@ def new_request(
     request.add("via", via)
     for route in routes:
         request.add("route", route)
-    request.add("max-forwards", str(max_forwards))
+    request.add("max-forwards", "70")
     request.add("from", from_)
     request.add("to", to)
     request.add("call-id", call_id)

@@ -25,18 +25,16 @@ class Keepalive(Enum):
 class StreamFramer:
     """Takes what was read from one connection, gives whole messages and keepalives in order.
 
-    Two CRLF are a PING. A single CRLF counts as PONG only when what follows shows that it is no half PING; on a
-    connection where we are the side that pings, say `pongs=True`: then each CRLF is a PONG at once.
+    Two CRLF are a PING. A single CRLF counts as PONG only when what follows shows that it is no half PING.
     A fault is raised once everything before it was handed out: look at `failed`, or feed again.
     """
 
-    __slots__ = ("_buffer", "_fault", "_max_body", "_max_head", "_need", "_pongs", "_scanned")
+    __slots__ = ("_buffer", "_fault", "_max_body", "_max_head", "_need", "_scanned")
 
-    def __init__(self, *, max_head: int = MAX_HEAD_BYTES, max_body: int = MAX_BODY_BYTES, pongs: bool = False) -> None:
+    def __init__(self, *, max_head: int = MAX_HEAD_BYTES, max_body: int = MAX_BODY_BYTES) -> None:
         self._buffer = bytearray()
         self._max_head = max_head
         self._max_body = max_body
-        self._pongs = pongs
         self._scanned = 0  # no end of head begins before this position
         self._need = 0  # length of the whole message, 0 while its head is incomplete
         self._fault: SipError | None = None
@@ -93,9 +91,9 @@ class StreamFramer:
         start = bytes(buffer[:4])
         if not b"\r\n\r\n".startswith(start[:2]):
             raise SipError("line-end", "line end without its other half")
-        if len(start) < 2 or (not self._pongs and b"\r\n\r\n".startswith(start) and len(start) < 4):
+        if len(start) < 4 and b"\r\n\r\n".startswith(start):
             return None
-        if start == b"\r\n\r\n" and not self._pongs:
+        if start == b"\r\n\r\n":
             del buffer[:4]
             return Keepalive.PING
         del buffer[:2]

@@ -103,10 +103,6 @@ class NameAddr:
         """The tag parameter, "" when there is none."""
         return self.params.get("tag") or ""
 
-    def with_param(self, name: str, value: str | None) -> NameAddr:
-        """A copy with one parameter set."""
-        return NameAddr(self.uri_text, self.display, {**self.params, name: value})
-
     def __str__(self) -> str:
         display = f"{quote(self.display)} " if self.display else ""
         return f"{display}<{self.uri_text}>{format_params(self.params)}"

@@ -126,30 +126,11 @@ class Uri:
         host = ipv6_reference(host) if host[0] == "[" else host.lower()
         return cls(scheme, escape_user(user), host, port, dict(params))
 
-    def replace(
-        self,
-        *,
-        scheme: str | None = None,
-        host: str | None = None,
-        port: int | None = None,
-        params: Mapping[str, str | None] | None = None,
-        headers: str | None = None,
-    ) -> Uri:
-        """A copy with some parts changed; a new host takes the port given with it, also when that is None."""
+    def with_params(self, params: Mapping[str, str | None]) -> Uri:
+        """A copy with these parameters and without headers."""
         return Uri(
-            self.scheme if scheme is None else scheme,
-            self.user,
-            self.host if host is None else host.lower(),
-            self.port if host is None and port is None else port,
-            dict(self.params if params is None else params),
-            self.headers if headers is None else headers,
-            password=self.password,
-            opaque=self.opaque,
+            self.scheme, self.user, self.host, self.port, dict(params), password=self.password, opaque=self.opaque
         )
-
-    def with_param(self, name: str, value: str | None) -> Uri:
-        """A copy with one parameter set."""
-        return self.replace(params={**self.params, name: value})
 
     @property
     def text(self) -> str:

@@ -13,8 +13,8 @@ from tests.fuzz.strategies import stream
 Outcome = tuple[list[bytes | Keepalive], str, int]
 
 
-def run(pieces: list[bytes], *, pongs: bool) -> Outcome:
-    framer = StreamFramer(max_head=120, max_body=40, pongs=pongs)
+def run(pieces: list[bytes]) -> Outcome:
+    framer = StreamFramer(max_head=120, max_body=40)
     out: list[bytes | Keepalive] = []
     try:
         for piece in pieces:
@@ -25,17 +25,17 @@ def run(pieces: list[bytes], *, pongs: bool) -> Outcome:
     return out, framer.failed.reason if framer.failed else "", framer.pending_bytes
 
 
-@given(stream, st.lists(st.integers(0, 400), max_size=6), st.booleans())
-def test_pieces_do_not_matter(data: bytes, cuts: list[int], pongs: bool) -> None:
-    whole = run([data], pongs=pongs)
-    assert run([data[i : i + 1] for i in range(len(data))], pongs=pongs) == whole
+@given(stream, st.lists(st.integers(0, 400), max_size=6))
+def test_pieces_do_not_matter(data: bytes, cuts: list[int]) -> None:
+    whole = run([data])
+    assert run([data[i : i + 1] for i in range(len(data))]) == whole
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    assert run([data[a:b] for a, b in pairwise(edges)], pongs=pongs) == whole
+    assert run([data[a:b] for a, b in pairwise(edges)]) == whole
 
 
 @given(stream)
 def test_nothing_is_lost_or_invented(data: bytes) -> None:
-    out, fault, pending = run([data], pongs=False)
+    out, fault, pending = run([data])
     whole = b"".join([piece if isinstance(piece, bytes) else piece_bytes(piece) for piece in out])
     assert data.startswith(whole)
     if not fault:
@@ -48,7 +48,7 @@ def piece_bytes(piece: Keepalive) -> bytes:
 
 @given(stream)
 def test_the_parser_sees_the_same_end_of_the_body_as_the_framer(data: bytes) -> None:
-    for piece in run([data], pongs=False)[0]:
+    for piece in run([data])[0]:
         if isinstance(piece, bytes):
             try:
                 message = parse_message(piece)

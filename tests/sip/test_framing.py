@@ -10,8 +10,8 @@ SHORT = b"OPTIONS sip:a SIP/2.0\r\nTo: <sip:a>\r\nContent-Length: 0\r\n\r\n"
 LONG = b"MESSAGE sip:a SIP/2.0\r\nl : 7\r\nContact: x\r\n\r\n\r\n\r\nabc"
 
 
-def feed(data: bytes, step: int, *, pongs: bool = False) -> tuple[list[bytes | Keepalive], SipError | None]:
-    framer = StreamFramer(pongs=pongs)
+def feed(data: bytes, step: int) -> tuple[list[bytes | Keepalive], SipError | None]:
+    framer = StreamFramer()
     out: list[bytes | Keepalive] = []
     try:
         for start in range(0, len(data), step):
@@ -40,11 +40,6 @@ def feed(data: bytes, step: int, *, pongs: bool = False) -> tuple[list[bytes | K
 )
 def test_the_output_does_not_depend_on_the_pieces(data: bytes, expected: list[bytes | Keepalive], step: int) -> None:
     assert feed(data, step) == (expected, None)
-
-
-def test_where_we_ping_each_line_end_is_a_pong_at_once() -> None:
-    for step in (1, 2, 100):
-        assert feed(b"\r\n\r\n\r\n" + SHORT, step, pongs=True) == ([PONG, PONG, PONG, SHORT], None)
 
 
 def test_what_waits() -> None:
