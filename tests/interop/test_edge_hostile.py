@@ -113,12 +113,18 @@ def serves(stream: Stream) -> None:
     ids=["one line", "64 KB", "2,000 Vias"],
 )
 def test_heads_that_are_too_large(edge: SecureEdge, dial: Dial, transport: str, headers: list[str]) -> None:
-    watch, stream = Watch(edge, "too-large"), dial(transport)
-    stream.send(options(transport, *headers))
-    answer = stream.answer()
-    if transport == "wss" and b"SIP/2.0" not in answer:
-        watch = Watch(edge, "websocket")  # larger than any message may be
+    request = options(transport, *headers)
+    no_message = transport == "wss" and len(request) > 65_535  # a frame larger than any message may be
+    watch, stream = Watch(edge, "websocket" if no_message else "too-large"), dial(transport)
+    stream.send(request)
+    if no_message:
+        ended = stream.ends()
+        assert ended is not None
+        assert ended[:1] == bytes([0x80 | CLOSE])
+        assert struct.unpack("!H", ended[2:4])[0] == 1009
+        watch.saw()
         return
+    answer = stream.answer()
     assert b"SIP/2.0 513 " in answer
     assert answer.count(b"Via:") <= 70
     watch.saw()
@@ -247,6 +253,29 @@ def test_slow_senders_are_dropped_on_every_stream(edge: SecureEdge, dial: Dial) 
     assert not sending
     assert all(stream.ends() is not None for stream in (*slow, silent))
     watch.saw(5)
+
+
+def test_slow_senders_are_dropped_in_the_middle_of_later_messages_too(edge: SecureEdge, dial: Dial) -> None:
+    """A first message that was good buys no patience for the next; pings between pieces buy none either."""
+    watch = Watch(edge, "message-timeout", family="dropped")
+    slow = {dial(transport): options(transport).encode() for transport in ("tcp", "tls")}
+    slow[dial("wss")] = frame(TEXT, options("wss").encode())
+    slow[dial("wss")] = frame(TEXT, b"O", last=False) + frame(PING, b"") * 500
+    sending, place = set(slow), 0
+    for stream in slow:
+        serves(stream)
+    began = time.monotonic()
+    while sending and time.monotonic() - began < 8:
+        for stream in list(sending):
+            try:
+                stream.raw(slow[stream][place : place + 1])
+            except OSError:
+                sending.discard(stream)
+        place += 1
+        time.sleep(0.05)
+    assert not sending
+    assert all(stream.ends() is not None for stream in slow)
+    watch.saw(4)
 
 
 def test_a_handshake_that_is_not_made(edge: SecureEdge, dial: Dial) -> None:
