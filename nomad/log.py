@@ -46,9 +46,22 @@ def setup(style: Format = "text", *, level: int | str = logging.INFO, stream: IO
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(True)
+    sys.unraisablehook = unraisable
     # What no line of ours shows need not be looked up for each
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     return handler
+
+
+def unraisable(found: sys.UnraisableHookArgs) -> None:
+    """Log what Python had nobody to raise to; it would write lines of its own.
+
+    Except for a server name in a TLS hello that is no ASCII: `ssl` reads it before we are asked, and the handshake that
+    fails by it is refused like others.
+    """
+    if isinstance(found.object, bytes) and isinstance(found.exc_value, UnicodeDecodeError):
+        return
+    error = found.exc_value if found.exc_value is not None else found.exc_type()
+    logging.getLogger(__name__).error("%s %r", found.err_msg or "Exception ignored in", found.object, exc_info=error)
 
 
 def event(logger: logging.Logger, name: str, /, *, level: int = logging.INFO, **fields: object) -> None:

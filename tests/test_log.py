@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +17,9 @@ from nomad import log
 @pytest.fixture(autouse=True)
 def _root_logger_restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, sys.unraisablehook
     yield
+    sys.unraisablehook = hook
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
@@ -144,3 +147,18 @@ def test_a_flood_of_one_kind_is_logged_in_part_and_others_are_not_the_worse() ->
     assert budget.take("b", 0.0) == 0
     assert [budget.take("a", 0.2001), budget.take("a", 0.2001)] == [10, None]
     assert [budget.take("a", 100.0) for _ in range(21)] == [1] + [0] * 19 + [None]
+
+
+def test_what_cannot_be_raised_is_one_line(caplog: pytest.LogCaptureFixture, errors_expected: None) -> None:
+    def found(what: object, error: BaseException | None, kind: type[BaseException] = ValueError) -> SimpleNamespace:
+        return SimpleNamespace(object=what, exc_value=error, exc_type=kind, exc_traceback=None, err_msg=None)
+
+    log.unraisable(found(b"\xff", UnicodeDecodeError("ascii", b"\xff", 0, 1, "no")))
+    assert caplog.records == []
+    log.unraisable(found("x\n", ValueError("y\nz")))
+    log.unraisable(found(None, None, KeyError))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Exception ignored in 'x\\n'",
+        "Exception ignored in None",
+    ]
+    assert "\n" not in log.TextFormatter().format(caplog.records[0])

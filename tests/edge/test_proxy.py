@@ -199,3 +199,17 @@ async def test_nothing_is_remembered_of_requests_that_nobody_can_answer_any_more
     assert rig.proxy._by_branch
     await asyncio.sleep(45)
     assert not rig.proxy._by_branch
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("p-asserted-identity", "p-preferred-identity", "remote-party-id", "p-served-user", "p-asserted-service"),
+        *("p-called-party-id", "p-associated-uri", "p-visited-network-id", "diversion", "history-info"),
+        *("p-charging-vector", "p-charging-function-addresses"),
+    ],
+)
+def test_what_a_phone_may_not_say_of_people_and_charges(name: str) -> None:
+    made = request((name, "<sip:boss@x>"), ("subject", "x"), (name, "<sip:boss@y>"))
+    strip_untrusted(made)
+    assert (made.has(name), made.has("subject")) == (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -76,8 +77,23 @@ def test_certificates_by_name_and_of_phones(new_folder: NewFolder, pki: Pki) -> 
             assert ask(connection, "OPTIONS") == ""  # closed, with or without an alert
         dropped = edge.metric("nomad_sip_dropped_total", reason="tls-handshake")
         assert (dropped, edge.log().count("reason=tls-handshake")) == (1, 1)
+        with socket.create_connection((HOST, edge.tls_port), 5) as garbler:
+            garbler.sendall(hello("xyz").replace(b"xyz", b"\xff\xfe\n"))  # a name that is no text
+            with contextlib.suppress(ConnectionError):
+                assert garbler.recv(1) in (b"", b"\x15")  # closed, with or without an alert
+        wait_until(
+            lambda: edge.metric("nomad_sip_dropped_total", reason="tls-handshake") == 2, timeout_s=5, what="a refusal"
+        )
     finally:
-        edge.stop()
+        edge.stop()  # raises when the log has a traceback
+
+
+def hello(name: str) -> bytes:
+    """What a client says first when it wants to talk to this name."""
+    context, heard, said = ssl.create_default_context(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(heard, said, server_hostname=name).do_handshake()
+    return said.read()
 
 
 def ask(connection: ssl.SSLSocket, method: str) -> str:

@@ -47,7 +47,7 @@ async def answer(phone: Phone, text: str) -> Response:
     raise AssertionError(f"no final answer; got {phone.summary()}")
 
 
-@pytest.mark.parametrize(("method", "header"), WRONG, ids="-".join)
+@pytest.mark.parametrize(("method", "header"), WRONG, ids=[" ".join(each) for each in WRONG])
 def test_a_400_names_the_header(method: str, header: str) -> None:
     @on_rig()
     async def run(rig: Rig) -> None:
