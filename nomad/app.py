@@ -220,7 +220,10 @@ class Edge:
         restored = await books.restore(clock.wall())
         if not restored:
             await self.accountant.node("Accounting-On")
-        await self._open_endpoint(trunks, ruleset, books)
+        early = await self._open_endpoint(trunks)
+        await self._join_services(books, Rules(ruleset, trunks, load_countries(config), load_scanners(config)))
+        self.endpoint.handler = self.dispatcher
+        early.hand_over(self.dispatcher)
         self._jobs = [
             asyncio.create_task(self.accountant.delivery.drain(), name="accounting"),
             asyncio.create_task(self.housekeeping.run(), name="housekeeping"),
@@ -283,12 +286,13 @@ class Edge:
             metrics=self.metrics,
         )
 
-    async def _open_endpoint(self, trunks: Trunks, ruleset: Ruleset, books: Books) -> None:
-        config, clock, sip = self.config, self._clock, self.config.sip
+    async def _open_endpoint(self, trunks: Trunks) -> _Later:
+        """Listen; what comes before the services are there is kept."""
+        config, sip = self.config, self.config.sip
         self.endpoint = Endpoint(
             None,
             self.guard,
-            clock,
+            self._clock,
             stack=Stack(limit=sip.max_transactions),
             limits=stream_limits(config),
             server_tls=server_tls(config),
@@ -297,14 +301,16 @@ class Edge:
         )
         self._closers.append(self.endpoint.close)
         listens = [parse_listen(text) for text in sip.listen]
-        pending = _Later()
-        self.endpoint.handler = pending
+        early = self.endpoint.handler = _Later()
         bound = [
             (each.transport, *await self.endpoint.listen(each.transport, each.host, each.port)) for each in listens
         ]
-        own = self._own = OwnAddresses(
-            config.domains, bound, outside=sip.advertise, inside=inside_addresses(trunks, bound)
-        )
+        inside = inside_addresses(trunks, bound)
+        self._own = OwnAddresses(config.domains, bound, outside=sip.advertise, inside=inside)
+        return early
+
+    async def _join_services(self, books: Books, rules: Rules) -> None:
+        config, clock = self.config, self._clock
         desk = AlarmDesk(config, failed=self.metrics.store_failure)
         desk.start()
         self._closers.append(desk.stop)
@@ -313,7 +319,7 @@ class Edge:
             Surroundings(
                 signalling=self.endpoint,
                 watch=self.endpoint,
-                own=own,
+                own=self._own,
                 resolver=self.resolver,
                 media=MediaOff(),
                 locations=self.locations,
@@ -329,7 +335,7 @@ class Edge:
                 metrics=self.metrics,
             ),
             books,
-            Rules(ruleset, trunks, load_countries(config), load_scanners(config)),
+            rules,
         )
         await services.registrar.resume()
         self.switchboard = services.switchboard
@@ -338,8 +344,6 @@ class Edge:
         self.habits = services.habits
         self.dispatcher = services.dispatcher
         self.housekeeping = services.housekeeping
-        self.endpoint.handler = self.dispatcher
-        pending.hand_over(self.dispatcher)
 
     async def _learn(self) -> None:
         """What people usually do, from the call records of the last days; newest first, some at a time."""

@@ -20,6 +20,7 @@ from nomad.edge.calls import Call, CallState, Leg, freeze
 from nomad.edge.policy import Ruleset
 from nomad.edge.subscriptions import Subscription
 from nomad.edge.subscriptions import freeze as freeze_subscription
+from nomad.edge.trunks import Trunks
 from nomad.inputs import load_ruleset
 from nomad.ports import Grant, LiveCall, Reloaded, Target, Unavailable
 from nomad.sip.events import Flow
@@ -240,9 +241,9 @@ async def test_call_of_the_process_before_is_known_before_anybody_can_ask(path: 
     opened = edge._open_endpoint
     known = []
 
-    async def noting(*args: object) -> None:
+    async def noting(trunks: Trunks) -> object:
         known.append(edge.calls.live)
-        await opened(*args)  # type: ignore[arg-type]
+        return await opened(trunks)
 
     edge._open_endpoint = noting  # type: ignore[method-assign,assignment]
     await edge.start()

@@ -181,7 +181,6 @@ class Services:
             proxy=proxy,
             calls=books.calls,
             accountant=books.accountant,
-            own=around.own,
             clock=clock,
             metrics=metrics,
             new_id=new_id,

@@ -15,7 +15,6 @@ from nomad.clock import Clock
 from nomad.config import Config
 from nomad.edge import sessions
 from nomad.edge.accounting import Accountant, cause_of
-from nomad.edge.addresses import OwnAddresses
 from nomad.edge.auth import Identity
 from nomad.edge.calls import Call, CallState, CallTable, Hop, Leg
 from nomad.edge.forwarding import Judge, Onward, tell
@@ -56,7 +55,6 @@ class Switchboard:
         proxy: Proxy,
         calls: CallTable,
         accountant: Accountant,
-        own: OwnAddresses,
         clock: Clock,
         metrics: Metrics,
         new_id: Callable[[], str],
@@ -70,7 +68,6 @@ class Switchboard:
         self._proxy = proxy
         self._calls = calls
         self._accountant = accountant
-        self._own = own
         self._clock = clock
         self._metrics = metrics
         self._new_id = new_id
