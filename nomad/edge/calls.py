@@ -7,7 +7,6 @@ here; what is accounted then is `accounting.py`'s part.
 from __future__ import annotations
 
 import enum
-import heapq
 import json
 from collections import deque
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from nomad.edge.agenda import Agenda
 from nomad.edge.policy import Tariff
 from nomad.ports import NO_LIMITS, CallView, Grant, Limits, LiveCall
 from nomad.sip.errors import Reject
@@ -163,9 +163,8 @@ class CallTable:
         self._by_dialog: dict[str, list[Call]] = {}  # Call-ID -> calls; several when a PBX keeps the Call-ID
         self._active: dict[str, int] = {}  # user -> calls not ended
         self._ended: deque[tuple[float, Call]] = deque()
-        self._deadlines: list[tuple[float, str]] = []
-        self._refreshes: list[tuple[float, str]] = []
-        self._refresh_due: dict[str, float] = {}  # call id -> the entry of `_refreshes` that counts
+        self._deadlines = Agenda()  # by call id, as the next
+        self._refreshes = Agenda()
         self.live = 0
 
     def open(self, call: Call) -> None:
@@ -198,18 +197,13 @@ class CallTable:
         """The two sides agreed to refresh the call until then; None ends the session timer."""
         if call.state is CallState.ANSWERED:
             call.refresh_by = by
-            if by is not None and by < self._refresh_due.get(call.id, float("inf")):
-                self._refresh_due[call.id] = by
-                heapq.heappush(self._refreshes, (by, call.id))
+            if by is not None:
+                self._refreshes.note(call.id, by)
 
     def lapsed(self, now: float) -> list[Call]:
         """Calls whose refresh did not come, each once."""
         calls = []
-        while self._refreshes and self._refreshes[0][0] <= now:
-            by, id = heapq.heappop(self._refreshes)
-            if self._refresh_due.get(id) != by:
-                continue
-            del self._refresh_due[id]
+        for id in self._refreshes.take(now):
             call = self.get(id)
             if call is None or call.refresh_by is None:
                 continue
@@ -228,9 +222,8 @@ class CallTable:
                 at = getattr(call, name)
                 if at is not None:
                     setattr(call, name, at + seconds)
-        self._deadlines = [(at + seconds, id) for at, id in self._deadlines]
-        self._refreshes = [(at + seconds, id) for at, id in self._refreshes]
-        self._refresh_due = {id: at + seconds for id, at in self._refresh_due.items()}
+        self._deadlines.move(seconds)
+        self._refreshes.move(seconds)
         self._ended = deque((at + seconds, call) for at, call in self._ended)
 
     def get(self, id: str) -> Call | None:
@@ -274,17 +267,20 @@ class CallTable:
     def overdue(self, now: float) -> list[Call]:
         """Answered calls whose limit was reached, each once."""
         calls = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            call = self.get(heapq.heappop(self._deadlines)[1])
-            if call is not None and call.ends_at is not None and call.ends_at <= now:
+        for id in self._deadlines.take(now):
+            call = self.get(id)
+            if call is None or call.ends_at is None:
+                continue
+            if call.ends_at <= now:
                 call.ends_at = None
                 calls.append(call)
+            else:
+                self._deadlines.note(id, call.ends_at)
         return calls
 
     def _ends_at(self, call: Call, at: float) -> None:
-        """The newest time counts; entries of older ones stay in the heap until then, and do nothing."""
         call.ends_at = at
-        heapq.heappush(self._deadlines, (at, call.id))
+        self._deadlines.note(call.id, at)
 
     def end(self, call: Call, *, at: float, status: int = 0, cause: str = "") -> bool:
         """Mark a call as ended; False when it already was, so that it is accounted once."""

@@ -6,13 +6,13 @@ whichever comes first: a fork may have several. Who may subscribe is decided in 
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
+from nomad.edge.agenda import Agenda
 from nomad.edge.calls import CALL_PARAM, CSEQ_LEAP, Leg
 from nomad.ports import LiveCall
 from nomad.sip.errors import Reject, SipError
@@ -26,7 +26,6 @@ LONGEST_S = 86_400.0  # without a refresh, whatever the notifier grants
 MAX_NOTIFIERS = 8  # dialogs of one subscription; as many phones may answer a fork
 ID_PREFIX = "sub-"  # tells them from calls, in the store and in Record-Route
 RETRY_AFTER_S = 60
-SPARE_ENTRIES = 1000
 
 
 @dataclass(slots=True)
@@ -67,8 +66,7 @@ class Subscriptions:
         self._by_id: dict[str, Subscription] = {}
         self._by_call_id: dict[str, list[Subscription]] = {}
         self._of_user: dict[str, int] = {}
-        self._ends: list[tuple[float, str]] = []
-        self._due: dict[str, float] = {}  # id -> the entry of `_ends` that counts
+        self._ends = Agenda()  # by id
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -104,24 +102,19 @@ class Subscriptions:
     def ends(self, subscription: Subscription, at: float) -> None:
         """Let one end then."""
         subscription.ends_at = at
-        if at < self._due.get(subscription.id, float("inf")):
-            self._due[subscription.id] = at
-            heapq.heappush(self._ends, (at, subscription.id))
-            if len(self._ends) > 2 * len(self._due) + SPARE_ENTRIES:  # people who come and go leave entries behind
-                self._ends = sorted((at, id) for id, at in self._due.items())
+        self._ends.note(subscription.id, at)
 
     def move(self, seconds: float) -> None:
         """The clock was set: each lasts as long as it would have."""
         for subscription in self._by_id.values():
             subscription.ends_at += seconds
-        self._due = {id: at + seconds for id, at in self._due.items()}
-        self._ends = sorted((at, id) for id, at in self._due.items())
+        self._ends.move(seconds)
 
     def remove(self, subscription: Subscription) -> bool:
         """Forget one; False when it was forgotten before."""
         if self._by_id.pop(subscription.id, None) is None:
             return False
-        self._due.pop(subscription.id, None)
+        self._ends.drop(subscription.id)
         same = self._by_call_id[subscription.call_id]
         same.remove(subscription)
         if not same:
@@ -136,11 +129,7 @@ class Subscriptions:
     def expire(self, now: float) -> list[Subscription]:
         """Forget those that have ended; each once."""
         ended = []
-        while self._ends and self._ends[0][0] <= now:
-            at, id = heapq.heappop(self._ends)
-            if self._due.get(id) != at:
-                continue
-            del self._due[id]
+        for id in self._ends.take(now):
             subscription = self._by_id[id]
             if subscription.ends_at <= now:
                 self.remove(subscription)

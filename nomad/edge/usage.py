@@ -7,13 +7,13 @@ left will carry. Whoever has used up what was allowed is named by `exhausted`. P
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+from nomad.edge.agenda import Agenda
 from nomad.edge.calls import Call
 from nomad.edge.policy import EMERGENCY, NOTHING, Used
 from nomad.ports import UsageQuery, UserUsage
@@ -86,9 +86,8 @@ class Usage:
     def __init__(self, timezone: tzinfo | None = None) -> None:
         self._calendar = Calendar(timezone)
         self._tallies: dict[str, _Tally] = {}
-        self._checks: list[tuple[float, str]] = []  # when somebody may have used up everything
+        self._checks = Agenda()  # when somebody may have used up everything
         self._swept = 0  # day of the last `forget`
-        self._check_at: dict[str, float] = {}  # user -> the entry of `_checks` that counts
 
     def __len__(self) -> int:
         return len(self._tallies)
@@ -126,7 +125,7 @@ class Usage:
         tally.live.append(call)
         _note(tally, call.started_at)
         if call.answered_at is not None and tally.metered:
-            self._schedule(call.user, now)
+            self._checks.note(call.user, now)
 
     def count(self, user: str, now: float) -> None:
         """A call of the hour that the edge does not see: the PBX makes it in the person's stead (RFC 3515)."""
@@ -141,7 +140,7 @@ class Usage:
         if call.direction != "out":
             _take_out(tally.live, call)  # it was to be sent on, but a phone took it
         if tally.metered:
-            self._schedule(call.user, now)
+            self._checks.note(call.user, now)
 
     def end(self, call: Call) -> None:
         """The call is over; what it came to stays."""
@@ -179,11 +178,7 @@ class Usage:
     def exhausted(self, now: float) -> list[Exhausted]:
         """Calls that must end, because their user has used up what was allowed for the day or the month."""
         found: list[Exhausted] = []
-        while self._checks and self._checks[0][0] <= now:
-            at, user = heapq.heappop(self._checks)
-            if self._check_at.get(user) != at:
-                continue
-            del self._check_at[user]
+        for user in self._checks.take(now):
             tally = self._tallies.get(user)
             if tally is not None:
                 self._calendar.turn(now)
@@ -231,14 +226,8 @@ class Usage:
                 found.append(Exhausted(call, rule, reason))
                 next_s = min(next_s, RECHECK_S)
         if next_s < float("inf"):
-            self._schedule(user, now + next_s)
+            self._checks.note(user, now + next_s)
         return found
-
-    def _schedule(self, user: str, at: float) -> None:
-        """The earliest of a person's checks counts: what comes later is looked at again then."""
-        if at < self._check_at.get(user, float("inf")):
-            self._check_at[user] = at
-            heapq.heappush(self._checks, (at, user))
 
     def _share(self, call: Call, until: float) -> tuple[float, float, float]:
         """Seconds of today and of this month that an answered call comes to, and its cost of today."""
