@@ -97,7 +97,7 @@ class Authentication:
             # also for a nonce of an earlier process: the phone then answers without asking its user (RFC 7616 3.3)
             rule = "challenge" if state is NonceState.STALE else "nonce"
             raise self._challenge(request, source, stale=True, rule=rule)
-        count = _nonce_count(proof)
+        count = _nonce_count(proof, header=_header_of(request))
         if not await self._window.accept(proof.nonce, count, self._nonces.expires_at(proof.nonce)):
             self._metrics.auth("replayed")
             raise self._challenge(request, source, stale=True)
@@ -143,9 +143,13 @@ class Authentication:
 
     def _own_credentials(self, request: Request) -> Credentials | None:
         """The credentials for our realm, None when there are none. Malformed ones are a `SipError`."""
-        name = "authorization" if request.method == "REGISTER" else "proxy-authorization"
-        for value in request.get_all(name)[:MAX_CREDENTIALS]:
-            credentials = Credentials.parse(value)
+        name = _header_of(request)
+        for value in request.get_all(name.lower())[:MAX_CREDENTIALS]:
+            try:
+                credentials = Credentials.parse(value)
+            except SipError as error:
+                error.header = name
+                raise
             if credentials.scheme.lower() == "digest" and credentials.params.get("realm") == self._digest.realm:
                 return credentials
         return None
@@ -154,7 +158,7 @@ class Authentication:
         params = credentials.params
         for name in REQUIRED:
             if not params.get(name):
-                raise SipError("credentials", f"{name} missing in digest credentials", header="Authorization")
+                raise SipError("credentials", f"{name} missing in digest credentials", header=_header_of(request))
         if (params.get("userhash") or "").lower() == "true":  # RFC 7616 3.4.4: RADIUS knows people by their names only
             raise self._challenge(request, source, reason="Digest userhash was not offered", rule="userhash")
         algorithm = (params.get("algorithm") or "MD5").upper()
@@ -219,12 +223,17 @@ def _hash(algorithm: str, data: bytes) -> str:
     return hashlib.new(HASHES[algorithm], data, usedforsecurity=False).hexdigest()
 
 
-def _nonce_count(proof: Proof) -> int:
+def _header_of(request: Request) -> str:
+    """Where credentials for us stand: we are the registrar, or the proxy (RFC 3261 22.2, 22.3)."""
+    return "Authorization" if request.method == "REGISTER" else "Proxy-Authorization"
+
+
+def _nonce_count(proof: Proof, *, header: str) -> int:
     """The nonce count; 0 without qop, so that such a nonce serves once only (RFC 7616 3.4)."""
     if not proof.qop:
         return 0
     if not proof.cnonce or not NONCE_COUNT.fullmatch(proof.nc):
-        raise SipError("credentials", "nc must be 8 hex digits and cnonce present with qop", header="Authorization")
+        raise SipError("credentials", "nc must be 8 hex digits and cnonce present with qop", header=header)
     return int(proof.nc, 16)
 
 

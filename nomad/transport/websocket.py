@@ -76,6 +76,7 @@ class WebSocketWire:
                     self._collect(event, items)
         self._unread = max(0, unread)
         if protocol.handshake_exc is not None:
+            items.clear()  # who did not wait for the answer is not heard
             self.failed = SipError("websocket-handshake", "WebSocket handshake refused")
         elif protocol.parser_exc is not None and protocol.close_rcvd is None:
             self.failed = SipError("websocket", "WebSocket protocol error")
@@ -100,7 +101,8 @@ class WebSocketWire:
 
     def _open(self, request: Request) -> None:
         """Answer the opening handshake; the subprotocol "sip" is mandatory (RFC 7118 4.1)."""
-        self._protocol.send_response(self._protocol.accept(request))
+        if not self._protocol.eof_sent:  # bytes that came with the handshake may have ended it already
+            self._protocol.send_response(self._protocol.accept(request))
 
     def _collect(self, frame: Frame, items: list[bytes | Keepalive]) -> None:
         self._parts.append(bytes(frame.data))

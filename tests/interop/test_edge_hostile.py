@@ -387,6 +387,17 @@ def test_handshakes_that_are_refused(edge: SecureEdge, dial: Dial, head: str, st
     watch.saw()
 
 
+@pytest.mark.parametrize("head", ["POST / HTTP/1.1", "GET / HTTP/1.0", "GET / HTTP/1.1"])
+def test_handshakes_whose_answer_is_not_waited_for(edge: SecureEdge, dial: Dial, head: str) -> None:
+    counted = edge.metric("nomad_sip_malformed_total")
+    stream = dial("wss", shake=False)
+    shake = SHAKE.replace("GET / HTTP/1.1", head) + "Sec-WebSocket-Protocol: sip\r\n\r\n"
+    stream.raw(shake.encode() + b"no frame")
+    assert stream.ends() is not None
+    wait_until(lambda: edge.metric("nomad_sip_malformed_total") == counted + 1, timeout_s=5, what="a refusal")
+    edge.check_log()
+
+
 # -- overload ------------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,12 @@ WRONG = {  # what is done to a good request of this method: the header that the 
     ("OPTIONS", "To"): "To: <sip:alice@[::1>",
     ("OPTIONS", "Call-ID"): "Call-ID: a b",
     ("OPTIONS", "Max-Forwards"): "Max-Forwards: many",
+    ("MESSAGE", "Proxy-Authorization"): "Proxy-Authorization: Digest username=a b",
+    (
+        "INVITE",
+        "Proxy-Authorization",
+    ): f'Proxy-Authorization: Digest realm="{DOMAIN}", nonce="x", uri="y", response="z"',
+    ("REGISTER", "Authorization"): 'Authorization: Digest a="b',
     ("INVITE", "From"): "From: <>;tag=1",
     ("INVITE", "Max-Breadth"): "Max-Breadth: x",
     ("INVITE", "Session-Expires"): "Session-Expires: x",

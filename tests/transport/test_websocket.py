@@ -12,6 +12,7 @@ from websockets.uri import parse_uri
 
 from nomad.sip.framing import Keepalive
 from nomad.transport.websocket import MAX_FRAMES, WebSocketWire
+from tests.harness.stream import CLOSE, PING, SHAKE, TEXT, frame
 
 HOME = "https://phone.example"
 
@@ -192,3 +193,34 @@ def test_an_unmasked_frame_ends_it_after_the_messages_before(browser: Browser) -
     assert browser.wire.feed(good + b"\x81\x01x") == [b"good"]
     assert browser.wire.failed is not None
     assert browser.wire.failed.reason == "websocket"
+
+
+@pytest.mark.parametrize("first", ["GET / HTTP/1.1", "POST / HTTP/1.1", "GET / HTTP/1.0"])
+@pytest.mark.parametrize("origin", [HOME, "https://evil.example"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"no frame",
+        frame(CLOSE, b"\x03\xe8"),
+        frame(PING, b"x"),
+        frame(TEXT, b"OPTIONS sip:x SIP/2.0"),
+        frame(TEXT, b"unmasked", masked=False),
+        frame(TEXT, b"x" * 70_000),
+    ],
+    ids=["none", "close", "ping", "text", "unmasked", "oversize"],
+)
+def test_who_does_not_wait_for_the_handshake(first: str, origin: str, more: bytes) -> None:
+    """RFC 6455 4.1: nothing may come before the answer. What does breaks nothing, and after a refusal is not heard."""
+    shake = SHAKE.replace("GET / HTTP/1.1", first) + f"Sec-WebSocket-Protocol: sip\r\nOrigin: {origin}\r\n\r\n"
+    wire = WebSocketWire([HOME])
+    items = wire.feed(shake.encode() + more)
+    good = (
+        first == "GET / HTTP/1.1"
+        and origin == HOME
+        and more[:1] in (b"\x89", b"\x81")
+        and b" 101 " in wire.take_output()
+    )
+    assert wire.ready is good
+    assert (wire.failed is not None or wire.finished) is not good
+    assert items == ([b"OPTIONS sip:x SIP/2.0"] if good and more[:1] == b"\x81" else [])
+    assert wire.feed(b"more") == []
