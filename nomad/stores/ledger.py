@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 LOCK_WAIT_S = 1.0
 SWEEP_S = 1.0  # what is over is deleted this long after, at most
 RIDE_S = 0.25  # so often at most it is deleted with what is added, in one transaction and one sync of the disk
+VALUES = 5  # of a row that is added: position, kind, id, Unix seconds, data
 AT_ONCE = 16  # rows of one INSERT
 RETRY_S = 1.0  # how often a disk that refused is tried again
 MAX_REFUSED = 10_000  # additions that are held for it; what comes then is lost
@@ -196,6 +197,15 @@ class Ledger:
             logger.error("%s; what is to be written is held in memory until the disk takes it", error)
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
 
+    def refused(self, kind: str) -> list[float]:
+        """When those entries of a kind were made that wait in memory for the disk, oldest first; Unix seconds."""
+        return [
+            addition.rows[place + 2]
+            for addition in self._refused
+            for place in range(1, len(addition.rows), VALUES)
+            if addition.rows[place] == kind
+        ]
+
     def _try_again(self) -> None:
         """The oldest first, alone: all of them each time would be too much work for nothing."""
         oldest = self._refused[0]
@@ -289,7 +299,7 @@ class _Session:
     """The worker's connection."""
 
     def __init__(self, path: Path) -> None:
-        self._rows: list[Any] = []  # of this transaction, five values each, not in the file yet
+        self._rows: list[Any] = []  # of this transaction, not in the file yet
         self._connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
             # An exclusive lock: two processes that drain one spool would account every call twice.
@@ -310,7 +320,7 @@ class _Session:
         self._rows.clear()
 
     def commit(self) -> None:
-        if len(self._rows) > 5 * AT_ONCE:
+        if len(self._rows) > VALUES * AT_ONCE:
             self._transact()
         elif self._rows:
             self._insert()
@@ -370,7 +380,7 @@ class _Session:
 
     def _insert(self) -> None:
         rows = self._rows
-        for start in range(0, len(rows), 5 * AT_ONCE):
-            some = rows[start : start + 5 * AT_ONCE]
-            self._connection.execute(ADDS[len(some) // 5 - 1], some)
+        for start in range(0, len(rows), VALUES * AT_ONCE):
+            some = rows[start : start + VALUES * AT_ONCE]
+            self._connection.execute(ADDS[len(some) // VALUES - 1], some)
         rows.clear()

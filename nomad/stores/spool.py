@@ -49,5 +49,7 @@ class SqliteSpool:
             self._waiting.tried(positions)
 
     def state(self) -> SpoolState:
-        """How much waits and since when, as of the last commit."""
-        return SpoolState(len(self._waiting), self._waiting.oldest_at, self.ledger.aside)
+        """How much waits and since when, also for the disk."""
+        refused = self.ledger.refused(RECORD)
+        dates = [at for at in (self._waiting.oldest_at, *refused[:1]) if at is not None]
+        return SpoolState(len(self._waiting) + len(refused), min(dates, default=None), self.ledger.aside)

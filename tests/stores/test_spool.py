@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nomad.ports import Spooled, SpoolState, Unavailable
+from nomad.stores import ledger
 from nomad.stores.encoding import unpack_record
 from nomad.stores.spool import SqliteSpool
 from tests.stores.contract import SpoolContract
@@ -118,6 +119,21 @@ async def test_records_that_are_put_back_by_hand_wait_again(spool: SqliteSpool, 
     assert [each.record for each in await spool.waiting(10)] == [record(1)]
     assert spool.state() == SpoolState(1, 1001.0, 0)
     await spool.close()
+
+
+@pytest.mark.usefixtures("errors_expected")
+async def test_what_waits_for_the_disk_is_told_too(spool: SqliteSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would look for it once the disk takes it, and no alarm on the oldest record would ring."""
+    await spool.append([record(1)])
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "ADDS", ("INSERT INTO nowhere VALUES (?, ?, ?, ?, ?)",))
+        for number in (2, 3):
+            with pytest.raises(Unavailable):
+                await spool.append([record(number)])
+        assert spool.state().records == 3
+        assert spool.state().oldest_at == record(1).at
+        await spool.delivered([each.position for each in await spool.waiting(9)])
+        assert (spool.state().records, spool.state().oldest_at) == (2, record(2).at)
 
 
 async def test_a_closed_spool_is_unavailable(spool: SqliteSpool) -> None:
