@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from nomad.cli.connection import AdminOption, ConfigOption, JsonOption, connect
+from nomad.cli.connection import AdminOption, ConfigOption, JsonOption, PersonArgument, connect
 from nomad.cli.output import print_json, print_table, printable
 from nomad.cli.times import local_short
 
-UserArgument = Annotated[str, typer.Argument(help="The person's canonical login.")]
-
 
 def lock(
-    user: UserArgument,
+    user: PersonArgument,
     why: Annotated[str, typer.Option("--why", help="For whoever unlocks it, and for the audit log.")],
     admin: AdminOption = "",
     config: ConfigOption = None,
@@ -29,7 +27,10 @@ def lock(
 
 
 def unlock(
-    user: UserArgument, admin: AdminOption = "", config: ConfigOption = None, as_json: JsonOption = False
+    user: Annotated[str, typer.Argument(help="The person, as 'nomad locks' shows it.")],
+    admin: AdminOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let the person in again."""
     answer = connect(admin, config).post("unlock", user=user)

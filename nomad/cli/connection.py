@@ -21,6 +21,9 @@ PAGE = 10_000
 KINDS = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a configuration may say to listen on
 
+PersonArgument = Annotated[
+    str, typer.Argument(metavar="USER", help="The person: a login, an address, or an extension that is registered.")
+]
 AdminOption = Annotated[
     str, typer.Option("--admin", metavar="URL", help=f"Admin address of the edge [NOMAD_ADMIN, {DEFAULT_URL}].")
 ]

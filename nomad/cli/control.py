@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nomad.cli.connection import AdminOption, ConfigOption, JsonOption, connect
+from nomad.cli.connection import AdminOption, ConfigOption, JsonOption, PersonArgument, connect
 from nomad.cli.output import print_json, print_table, printable, say
 from nomad.cli.times import duration, local_short
 
@@ -85,12 +85,12 @@ def hangup(
 
 
 def kick(
-    user: Annotated[str, typer.Argument(help="User, as 'nomad registrations' shows it.")],
+    user: PersonArgument,
     admin: AdminOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a user's registrations and end the user's calls."""
+    """Remove a person's registrations and end the person's calls."""
     answer = connect(admin, config).post("kick", user=user)
     _done(answer, f"{user}: {answer['removed']} registrations and calls removed", as_json)
 

@@ -468,7 +468,7 @@ class Console(Protocol):
         """End a call by its id with a BYE to both sides; False when there is no such call."""
 
     async def kick(self, user: str, *, by: str = "") -> int:
-        """Remove a user's registrations and end the user's calls; how many bindings and calls went."""
+        """Remove a person's registrations and end the person's calls; how many bindings and calls went."""
 
     async def lock(self, user: str, *, why: str, by: str = "") -> int:
         """Let nobody in with this account, and kick the user; how many bindings and calls went."""
